@@ -1,0 +1,84 @@
+/** Error of an approximation, of a whole tensor or block by block. */
+import { InvalidArgumentError } from '../errors.js';
+
+export interface ErrorMetrics {
+  /** Signal to quantization noise ratio in dB: 10·log10(sum(x²) / sum((x - x̂)²)); Infinity where nothing is lost. */
+  readonly sqnr: number;
+  /** Mean squared error. */
+  readonly mse: number;
+  readonly maxError: number;
+  /** Index of the element with the largest error. */
+  readonly maxErrorIndex: number;
+}
+
+/** Compares an approximation with its reference, in f64. @throws InvalidArgumentError where the lengths differ */
+export function errorMetrics(reference: ArrayLike<number>, approximation: ArrayLike<number>): ErrorMetrics {
+  checkLengths(reference, approximation);
+  return rangeMetrics(reference, approximation, 0, reference.length);
+}
+
+export interface BlockMetrics extends ErrorMetrics {
+  /** Largest magnitude of the reference in the block. */
+  readonly largest: number;
+  /** Non-zero values that became zero. */
+  readonly flushed: number;
+}
+
+/** Metrics of each run of `blockSize` consecutive values; the length must be a multiple of it. */
+export function blockMetrics(
+  reference: ArrayLike<number>,
+  approximation: ArrayLike<number>,
+  blockSize: number,
+): BlockMetrics[] {
+  checkLengths(reference, approximation);
+  if (!(Number.isInteger(blockSize) && blockSize > 0) || reference.length % blockSize) {
+    throw new InvalidArgumentError(
+      'metrics',
+      `${reference.length} values are not whole blocks of ${blockSize}`,
+    );
+  }
+  const blocks: BlockMetrics[] = [];
+  for (let start = 0; start < reference.length; start += blockSize) {
+    let largest = 0;
+    let flushed = 0;
+    for (let i = start; i < start + blockSize; i++) {
+      largest = Math.max(largest, Math.abs(reference[i]!));
+      if (reference[i] !== 0 && approximation[i] === 0) flushed++;
+    }
+    blocks.push({ ...rangeMetrics(reference, approximation, start, start + blockSize), largest, flushed });
+  }
+  return blocks;
+}
+
+function rangeMetrics(
+  reference: ArrayLike<number>,
+  approximation: ArrayLike<number>,
+  start: number,
+  end: number,
+): ErrorMetrics {
+  let signal = 0;
+  let noise = 0;
+  let maxError = 0;
+  let maxErrorIndex = start;
+  for (let i = start; i < end; i++) {
+    const x = reference[i]!;
+    const error = Math.abs(x - approximation[i]!);
+    signal += x * x;
+    noise += error * error;
+    // Written so that a NaN error is kept.
+    if (!(error <= maxError)) {
+      maxError = error;
+      maxErrorIndex = i;
+    }
+  }
+  return { sqnr: 10 * Math.log10(signal / noise), mse: noise / (end - start), maxError, maxErrorIndex };
+}
+
+function checkLengths(reference: ArrayLike<number>, approximation: ArrayLike<number>): void {
+  if (reference.length === 0 || reference.length !== approximation.length) {
+    throw new InvalidArgumentError(
+      'metrics',
+      `reference has ${reference.length} values, approximation ${approximation.length}; both need the same, at least one`,
+    );
+  }
+}

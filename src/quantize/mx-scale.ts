@@ -1,0 +1,128 @@
+/**
+ * Scale rules of MXFP4: which power of two 2^E a block with the largest magnitude `a` is divided by.
+ * With a = mant · 2^p, mant in [1, 2), every rule but 'mse' is E = p - 2, plus one where `mant` passes a threshold;
+ * `a / 2^E` then lies in the interval shown. E is at least -127 (byte 0), and never reaches 128.
+ *
+ * | rule  | bump where  | a/2^E in | source |
+ * |-------|-------------|----------|--------|
+ * | floor | never       | [4, 8)   | OCP MX v1.0, section 6.3 |
+ * | ceil  | mant > 1    | (2, 4]   | torchao |
+ * | rceil | mant > 1.5  | (3, 6]   | torchao, NVIDIA's MXFP8 recipe: ceil(log2(a/6)), decided exactly here |
+ * | even  | mant ≥ 1.75 | [3.5, 7) | torchao, AMD Quark |
+ * | oas   | mant > 1.75 | (3.5, 7] | Overflow-Aware Scaling, arXiv 2603.08713, section 4.2 |
+ * | mse   | least squared error of the block | | exhaustive over E, see `leastErrorExponent` |
+ */
+import { E2M1_EMAX, nearestMagnitude } from '../formats/e2m1.js';
+import type { MxScaleRule } from './options.js';
+import { floorLog2, lessWeighted, type SquaredError, squaredError } from './squared-error.js';
+
+export const MIN_SCALE_EXPONENT = -127;
+
+/** Values in a rectangle of a row-major array: `height` rows of `width` from `start` on, `stride` apart. */
+export interface Tile {
+  readonly data: Float64Array;
+  readonly start: number;
+  readonly stride: number;
+  readonly height: number;
+  readonly width: number;
+}
+
+export function largestMagnitude({ data, start, stride, height, width }: Tile): number {
+  let largest = 0;
+  for (let row = 0, from = start; row < height; row++, from += stride) {
+    for (let i = from; i < from + width; i++) {
+      const magnitude = Math.abs(data[i]!);
+      if (magnitude > largest) largest = magnitude;
+    }
+  }
+  return largest;
+}
+
+/** Scale exponent E of a block whose values are `tile`; -127 for a block of zeros. */
+export function scaleExponent(tile: Tile, rule: MxScaleRule): number {
+  const largest = largestMagnitude(tile);
+  if (largest === 0) return MIN_SCALE_EXPONENT;
+  if (rule === 'mse') return leastErrorExponent(tile, largest);
+  const p = floorLog2(largest);
+  const bump = passesThreshold(largest * 2 ** -p, rule) ? 1 : 0;
+  return Math.max(p - E2M1_EMAX + bump, MIN_SCALE_EXPONENT);
+}
+
+function passesThreshold(mant: number, rule: Exclude<MxScaleRule, 'mse'>): boolean {
+  switch (rule) {
+    case 'floor':
+      return false;
+    case 'ceil':
+      return mant > 1;
+    case 'rceil':
+      return mant > 1.5;
+    case 'even':
+      return mant >= 1.75;
+    case 'oas':
+      return mant > 1.75;
+  }
+}
+
+/** Residuals of a tile or macro block under one choice of scales, gathered before their common unit is known. */
+export class Residuals {
+  readonly #values: Float64Array;
+  #count = 0;
+  #max = 0;
+
+  constructor(capacity: number) {
+    this.#values = new Float64Array(capacity);
+  }
+
+  clear(): void {
+    this.#count = 0;
+    this.#max = 0;
+  }
+
+  /** Adds | |y| - grid(|y| / 2^E) · 2^E | for every y of the tile, rounding to nearest. All products are exact. */
+  add({ data, start, stride, height, width }: Tile, exponent: number): void {
+    const down = 2 ** -exponent;
+    const up = 2 ** exponent;
+    const values = this.#values;
+    let count = this.#count;
+    let max = this.#max;
+    for (let row = 0, from = start; row < height; row++, from += stride) {
+      for (let i = from; i < from + width; i++) {
+        const scaled = Math.abs(data[i]!) * down;
+        const residual = Math.abs(scaled - nearestMagnitude(scaled)) * up;
+        values[count++] = residual;
+        if (residual > max) max = residual;
+      }
+    }
+    this.#count = count;
+    this.#max = max;
+  }
+
+  squaredError(): SquaredError {
+    return squaredError(this.#values, this.#count, this.#max);
+  }
+}
+
+const blockResiduals = new Residuals(32 * 32);
+
+/**
+ * The exponent with the least squared error, ties to the smaller one. Only p - 3, p - 2 and p - 1 can win: above, the
+ * grid is a coarser subset, which holds for p - 1 too unless the maximum clips at p - 2 (mant > 1.5); below, clipping
+ * the maximum alone costs more than all other values can gain.
+ */
+function leastErrorExponent(tile: Tile, largest: number): number {
+  const middle = floorLog2(largest) - E2M1_EMAX;
+  const clips = largest > 6 * 2 ** middle;
+  let best = MIN_SCALE_EXPONENT;
+  let bestError: SquaredError | undefined;
+  for (let exponent = middle - 1; exponent <= (clips ? middle + 1 : middle); exponent++) {
+    if (exponent < MIN_SCALE_EXPONENT) continue;
+    blockResiduals.clear();
+    blockResiduals.add(tile, exponent);
+    const error = blockResiduals.squaredError();
+    if (!bestError || lessWeighted(error, 1, bestError, 1)) {
+      best = exponent;
+      bestError = error;
+    }
+  }
+  return best;
+}
