@@ -1,4 +1,11 @@
+import { playwright } from '@vitest/browser-playwright';
 import { defineConfig } from 'vitest/config';
+import { chromiumArgs } from './scripts/lib/chromium-args.mjs';
+
+// Chromium on Linux is tested on SwiftShader, which every machine has; a GPU is used when asked for.
+const browserAdapter =
+  process.env.FP4_BROWSER_ADAPTER === 'system' || process.platform !== 'linux' ? 'system' : 'swiftshader';
+const chromiumPath = process.env.CHROMIUM_PATH;
 
 export default defineConfig({
   build: {
@@ -13,5 +20,50 @@ export default defineConfig({
       external: [/^node:/, 'webgpu'],
       output: { chunkFileNames: 'chunks/[name]-[hash].js' },
     },
+  },
+  test: {
+    projects: [
+      {
+        extends: true,
+        test: { name: 'cpu', include: ['test/cpu/**/*.test.ts'], environment: 'node' },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'gpu',
+          include: ['test/gpu/**/*.test.ts'],
+          environment: 'node',
+          // A process per file: Dawn keeps its process alive, and a software GPU takes every core.
+          pool: 'forks',
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'browser',
+          include: ['test/browser/**/*.test.ts'],
+          env: { FP4_ADAPTER: browserAdapter },
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          browser: {
+            enabled: true,
+            headless: true,
+            screenshotFailures: false,
+            provider: playwright({
+              launchOptions: {
+                args: chromiumArgs(browserAdapter),
+                // Without a path, Playwright's own Chromium: its full build, as only that has the GPU.
+                ...(chromiumPath ? { executablePath: chromiumPath } : { channel: 'chromium' }),
+              },
+            }),
+            instances: [{ browser: 'chromium' }],
+          },
+        },
+      },
+    ],
   },
 });

@@ -1,0 +1,1 @@
+export declare function chromiumArgs(adapter: 'swiftshader' | 'system', platform?: NodeJS.Platform): string[];
