@@ -6,6 +6,31 @@ export { decodeE4M3, E4M3_VALUES, encodeE4M3 } from './formats/e4m3.js';
 export { decodeE8M0, encodeE8M0 } from './formats/e8m0.js';
 export { type BlockFormat, FORMATS, type Format, MACRO_SIZES, type MacroSize } from './formats/formats.js';
 export {
+  createGemm,
+  Gemm,
+  type GemmBuffers,
+  type GemmOptions,
+  type MatmulOptions,
+  matmul,
+} from './gemm/gemm.js';
+export { KERNELS, type Kernel, type KernelConstants, type KernelId } from './gemm/kernels.js';
+export { type GemmPlan, planGemm, planWith } from './gemm/plan.js';
+export type { GemmProblem } from './gemm/problem.js';
+export { errorBound, type ReferenceProduct, referenceProduct } from './gemm/reference.js';
+export { GpuWeights, uploadWeights } from './gemm/weights.js';
+export type { BufferSlice } from './gpu/buffers.js';
+export {
+  type AdapterInfo,
+  type Caps,
+  type Limits,
+  type SubgroupMatrixConfig,
+  TIER_NEEDS,
+  TIERS,
+  type Tier,
+} from './gpu/caps.js';
+export { Gpu, gpuFromDevice, type RequestGpuOptions, requestGpu } from './gpu/gpu.js';
+export { type TimerOptions, type Timing, time } from './gpu/timer.js';
+export {
   bitsPerValue,
   byteLength,
   type QuantizedMatrix,

@@ -93,7 +93,15 @@ export function validateMatrix(q: QuantizedMatrix): void {
  * The products are rounded to f32 once, at the end; MXFP4 codes of 4 or 6 at 2^126 and above overflow to Infinity.
  */
 export function decodeMatrix(q: QuantizedMatrix): Float32Array {
-  const out = new Float32Array(q.rows * q.cols);
+  return decodeInto(q, new Float32Array(q.rows * q.cols));
+}
+
+/** The same in f64, where every product is exact. */
+export function decodeMatrixF64(q: QuantizedMatrix): Float64Array {
+  return decodeInto(q, new Float64Array(q.rows * q.cols));
+}
+
+function decodeInto<T extends Float32Array | Float64Array>(q: QuantizedMatrix, out: T): T {
   const blocksPerRow = q.cols / q.blockSize;
   const macrosPerRow = q.macroSize ? Math.ceil(q.cols / q.macroSize) : 0;
   const scaleValues =

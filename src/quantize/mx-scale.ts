@@ -12,7 +12,7 @@
  * | oas   | mant > 1.75 | (3.5, 7] | Overflow-Aware Scaling, arXiv 2603.08713, section 4.2 |
  * | mse   | least squared error of the block | | exhaustive over E, see `leastErrorExponent` |
  */
-import { E2M1_EMAX, nearestMagnitude } from '../formats/e2m1.js';
+import { E2M1_EMAX, E2M1_MAX, nearestMagnitude } from '../formats/e2m1.js';
 import type { MxScaleRule } from './options.js';
 import { floorLog2, lessWeighted, type SquaredError, squaredError } from './squared-error.js';
 
@@ -105,24 +105,30 @@ export class Residuals {
 const blockResiduals = new Residuals(32 * 32);
 
 /**
- * The exponent with the least squared error, ties to the smaller one. Only p - 3, p - 2 and p - 1 can win: above, the
- * grid is a coarser subset, which holds for p - 1 too unless the maximum clips at p - 2 (mant > 1.5); below, clipping
- * the maximum alone costs more than all other values can gain.
+ * The exponent with the least squared error, ties to the smaller one. Above the first candidate the grid is a coarser
+ * subset (p - 1 differs from p - 2 only in that the maximum does not clip); downwards, the search ends where clipping
+ * the maximum alone costs more than the best candidate in all. Truncation lowers an error by less than 2^-14 of it.
  */
 function leastErrorExponent(tile: Tile, largest: number): number {
   const middle = floorLog2(largest) - E2M1_EMAX;
-  const clips = largest > 6 * 2 ** middle;
-  let best = MIN_SCALE_EXPONENT;
-  let bestError: SquaredError | undefined;
-  for (let exponent = middle - 1; exponent <= (clips ? middle + 1 : middle); exponent++) {
-    if (exponent < MIN_SCALE_EXPONENT) continue;
-    blockResiduals.clear();
-    blockResiduals.add(tile, exponent);
-    const error = blockResiduals.squaredError();
-    if (!bestError || lessWeighted(error, 1, bestError, 1)) {
+  const clipsAtMiddle = largest > E2M1_MAX * 2 ** middle;
+  let exponent = Math.max(clipsAtMiddle ? middle + 1 : middle, MIN_SCALE_EXPONENT);
+  let best = exponent;
+  let bestError = tileError(tile, exponent);
+  for (exponent--; exponent >= MIN_SCALE_EXPONENT; exponent--) {
+    const clipped = largest - E2M1_MAX * 2 ** exponent;
+    if (clipped > 0 && clipped ** 2 * (1 - 2 ** -13) > bestError.sum * 2 ** (2 * bestError.exponent)) break;
+    const error = tileError(tile, exponent);
+    if (!lessWeighted(bestError, 1, error, 1)) {
       best = exponent;
       bestError = error;
     }
   }
   return best;
+}
+
+function tileError(tile: Tile, exponent: number): SquaredError {
+  blockResiduals.clear();
+  blockResiduals.add(tile, exponent);
+  return blockResiduals.squaredError();
 }

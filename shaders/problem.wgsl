@@ -1,0 +1,12 @@
+// y[m, n] = x[m, k] · w[n, k]ᵀ (+ bias[n]): what every kernel is given.
+
+struct Problem {
+  m: u32,
+  n: u32,
+  // A multiple of BLOCK_SIZE.
+  k: u32,
+  // The tensor's scale: 1 for mxfp4.
+  global_scale: f32,
+}
+
+@group(0) @binding(0) var<uniform> problem: Problem;

@@ -1,0 +1,97 @@
+import { InvalidArgumentError, UnsupportedError } from '../errors.js';
+import type { Caps } from '../gpu/caps.js';
+import {
+  KERNELS,
+  type Kernel,
+  type KernelConstants,
+  type KernelId,
+  kernelLabel,
+  refusal,
+} from './kernels.js';
+import { checkProblem, type GemmProblem } from './problem.js';
+
+/** Which kernel computes a problem, with which constants, over which grid, and why. Plain JSON. */
+export interface GemmPlan {
+  readonly kernel: KernelId;
+  readonly constants: KernelConstants;
+  readonly workgroups: readonly [x: number, y: number, z: number];
+  readonly label: string;
+  readonly reason: string;
+}
+
+/** Up to this many rows of x, decoding every weight once per row beats filling tiles that are mostly empty. */
+const GEMV_MAX_M = 4;
+
+/**
+ * Chooses a kernel for a problem on a device. Pure: the same problem and caps give the same plan.
+ * @throws InvalidArgumentError, UnsupportedError where the problem is malformed or no kernel can run it
+ */
+export function planGemm(problem: GemmProblem, caps: Caps): GemmPlan {
+  checkProblem(problem);
+  return problem.m <= GEMV_MAX_M ? planGemv(problem, caps) : planTiled(problem, caps);
+}
+
+/** Plan with a given kernel and constants, for tuners, tests and measurements. */
+export function planWith(
+  id: KernelId,
+  constants: KernelConstants,
+  problem: GemmProblem,
+  caps: Caps,
+  reason = 'asked for by the caller',
+): GemmPlan {
+  checkProblem(problem);
+  const kernel = KERNELS[id];
+  if (!kernel) throw new InvalidArgumentError('plan', `unknown kernel ${JSON.stringify(id)}`);
+  const label = kernelLabel(kernel, constants, problem);
+  const why = refusal(kernel, constants, caps);
+  if (why) throw new UnsupportedError('plan', `${label} cannot run: ${why}`);
+  return { kernel: id, constants, workgroups: spreadGrid(kernel, constants, problem, caps), label, reason };
+}
+
+function planGemv(p: GemmProblem, caps: Caps): GemmPlan {
+  const chunks = p.k / 16;
+  // A lane for each chunk of sixteen codes as far as they go; several rows a group where n leaves enough groups.
+  const wanted = chunks <= 64 ? 32 : p.n <= 8192 ? 64 : 128;
+  const fitting = KERNELS.gemv.variants.filter((c) => !refusal(KERNELS.gemv, c, caps));
+  const constants = fitting.find((c) => c.LANES === wanted) ?? fitting[0];
+  if (!constants) throw new UnsupportedError('plan', "no variant of gemv fits the device's limits");
+  const reason =
+    `m = ${p.m} ≤ ${GEMV_MAX_M}: limited by reading weights, each decoded where it is used; ` +
+    `${constants.LANES} lanes share the ${chunks} chunks of a row`;
+  return planWith('gemv', constants, p, caps, reason);
+}
+
+function planTiled(p: GemmProblem, caps: Caps): GemmPlan {
+  const kernel = KERNELS.gemm_tiled;
+  // The largest tile that still gives every part of a large GPU something to do, else the smallest.
+  const wanted = 128;
+  const fitting = kernel.variants.filter((c) => !refusal(kernel, c, caps));
+  const tiles = (c: KernelConstants) => Math.ceil(p.m / c.TILE_M!) * Math.ceil(p.n / c.TILE_N!);
+  const constants = fitting.findLast((c) => tiles(c) >= wanted) ?? fitting[0];
+  if (!constants) throw new UnsupportedError('plan', `no tile of gemm_tiled fits the device's limits`);
+  const reason =
+    `m = ${p.m} > ${GEMV_MAX_M}: tiles share decoded weights between rows of x; ${constants.TILE_M} × ` +
+    `${constants.TILE_N} is the ${tiles(constants) >= wanted ? `largest that gives ${wanted} workgroups` : 'smallest'}`;
+  return planWith('gemm_tiled', constants, p, caps, reason);
+}
+
+function spreadGrid(
+  kernel: Kernel,
+  c: KernelConstants,
+  p: GemmProblem,
+  caps: Caps,
+): [number, number, number] {
+  const max = caps.limits.maxComputeWorkgroupsPerDimension;
+  let { x, y, z } = kernel.workgroups(c, p);
+  if (x > max && kernel.foldsX) {
+    y = Math.ceil(x / max);
+    x = Math.ceil(x / y);
+  }
+  if (x > max || y > max || z > max) {
+    throw new UnsupportedError(
+      'plan',
+      `${p.m} × ${p.n} needs ${x} × ${y} × ${z} workgroups, above maxComputeWorkgroupsPerDimension = ${max}; split x along m`,
+    );
+  }
+  return [x, y, z];
+}

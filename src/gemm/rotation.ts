@@ -1,0 +1,76 @@
+import { asBinding, type BufferSlice, createStorageBuffer } from '../gpu/buffers.js';
+import { BufferUsage } from '../gpu/constants.js';
+import type { Gpu } from '../gpu/gpu.js';
+import { getPipeline } from '../gpu/pipeline.js';
+import { composeShader } from '../gpu/shader.js';
+import { HADAMARD_SIZE } from '../quantize/hadamard.js';
+import { HADAMARD } from './shaders.js';
+
+const WORKGROUP = 64;
+
+/** Rotates x[m, k] by the random Hadamard transform into a buffer of its own, for weights that were rotated. */
+export class Rotation {
+  readonly #gpu: Gpu;
+  readonly #pipeline: GPUComputePipeline;
+  readonly #uniform: GPUBuffer;
+  readonly #out: GPUBuffer;
+  readonly #workgroups: readonly [number, number];
+  readonly #bindGroups = new WeakMap<GPUBuffer, { offset: number; group: GPUBindGroup }[]>();
+
+  private constructor(gpu: Gpu, pipeline: GPUComputePipeline, m: number, k: number) {
+    const { device } = gpu;
+    const tiles = (m * k) / HADAMARD_SIZE;
+    const workgroups = Math.ceil(tiles / WORKGROUP);
+    const y = Math.ceil(workgroups / device.limits.maxComputeWorkgroupsPerDimension);
+    this.#gpu = gpu;
+    this.#pipeline = pipeline;
+    this.#workgroups = [Math.ceil(workgroups / y), y];
+    this.#out = createStorageBuffer(device, 'fp4 rotated x', m * k * 4);
+    this.#uniform = device.createBuffer({
+      label: 'fp4 rotation',
+      size: 16,
+      usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST,
+    });
+    device.queue.writeBuffer(this.#uniform, 0, Uint32Array.of(tiles));
+  }
+
+  static async create(gpu: Gpu, m: number, k: number): Promise<Rotation> {
+    const shader = composeShader({ label: 'hadamard.f32', constants: { WORKGROUP }, modules: [HADAMARD] });
+    return new Rotation(gpu, await getPipeline(gpu.device, shader), m, k);
+  }
+
+  /** Adds the rotation of x to the pass and returns the buffer that holds the result. */
+  encode(pass: GPUComputePassEncoder, x: BufferSlice): GPUBuffer {
+    pass.setPipeline(this.#pipeline);
+    pass.setBindGroup(0, this.#bindGroup(asBinding(x)));
+    pass.dispatchWorkgroups(...this.#workgroups);
+    return this.#out;
+  }
+
+  destroy(): void {
+    this.#uniform.destroy();
+    this.#out.destroy();
+  }
+
+  #bindGroup(x: GPUBufferBinding): GPUBindGroup {
+    const offset = x.offset ?? 0;
+    let entries = this.#bindGroups.get(x.buffer);
+    if (!entries) {
+      entries = [];
+      this.#bindGroups.set(x.buffer, entries);
+    }
+    const found = entries.find((entry) => entry.offset === offset);
+    if (found) return found.group;
+    const group = this.#gpu.device.createBindGroup({
+      label: 'fp4 rotation',
+      layout: this.#pipeline.getBindGroupLayout(0),
+      entries: [
+        { binding: 0, resource: { buffer: this.#uniform } },
+        { binding: 1, resource: x },
+        { binding: 2, resource: { buffer: this.#out } },
+      ],
+    });
+    entries.push({ offset, group });
+    return group;
+  }
+}

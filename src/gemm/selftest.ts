@@ -1,0 +1,202 @@
+/**
+ * Checks every kernel on a device against f64, on random problems: the same cases on every host for a given seed.
+ * Half of them are exact (small integers, power-of-two scales), where a kernel has to agree bit for bit; the rest have
+ * to agree within the bound that follows from the kernel's roundings.
+ */
+import { FORMATS, type Format, MACRO_SIZES, type MacroSize } from '../formats/formats.js';
+import type { Gpu } from '../gpu/gpu.js';
+import type { QuantizedMatrix } from '../matrix/quantized-matrix.js';
+import { SCALE_RULES } from '../quantize/options.js';
+import { quantize } from '../quantize/quantize.js';
+import { Random } from '../random.js';
+import { matmul } from './gemm.js';
+import { KERNELS, type KernelConstants, type KernelId, kernelLabel, refusal } from './kernels.js';
+import { planWith } from './plan.js';
+import type { GemmProblem } from './problem.js';
+import { errorBound, referenceProduct } from './reference.js';
+import { uploadWeights } from './weights.js';
+
+export interface SelfTestOptions {
+  /** Random problems; 100 by default. Each is given to every kernel, with one variant of each in turn. */
+  cases?: number | undefined;
+  /** 1 by default. */
+  seed?: number | undefined;
+  /** Largest m, n and k; 300 by default. */
+  maxSize?: number | undefined;
+  /** 'all' (default): the cases take every kernel's variants in turn. 'first': only the first, the smallest one. */
+  variants?: 'all' | 'first' | undefined;
+  /** Called after every case. */
+  onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+export interface SelfTestFailure {
+  /** Seed, sizes and kernel: enough to run the case again. */
+  readonly what: string;
+  readonly row: number;
+  readonly col: number;
+  readonly expected: number;
+  readonly actual: number;
+  /** Largest error allowed there; 0 in the exact class. */
+  readonly bound: number;
+}
+
+export interface SelfTestReport {
+  readonly cases: number;
+  /** Products computed and compared. */
+  readonly products: number;
+  readonly exactProducts: number;
+  /** Largest error of any element, as a fraction of its bound, by kernel. */
+  readonly worst: Readonly<Record<KernelId, number>>;
+  /** Labels of the kernels that ran. */
+  readonly kernels: readonly string[];
+  /** The first element that is off in each product that is. */
+  readonly failures: readonly SelfTestFailure[];
+}
+
+/** Runs the check. Failures are reported, not thrown. */
+export async function selfTest(gpu: Gpu, options: SelfTestOptions = {}): Promise<SelfTestReport> {
+  const { cases = 100, seed = 1, maxSize = 300, variants = 'all', onProgress } = options;
+  const random = new Random(seed);
+  const worst = Object.fromEntries(Object.keys(KERNELS).map((id) => [id, 0])) as Record<KernelId, number>;
+  const labels = new Set<string>();
+  const failures: SelfTestFailure[] = [];
+  let products = 0;
+  let exactProducts = 0;
+
+  for (let index = 0; index < cases; index++) {
+    const exact = index % 2 === 0;
+    const { q, x, m, bias } = exact ? exactCase(random, maxSize) : realCase(random, maxSize, index);
+    const reference = referenceProduct(x, q, m, bias);
+    const weights = await uploadWeights(gpu, q, { label: `self test ${index}` });
+    const problem: GemmProblem = {
+      m,
+      n: q.rows,
+      k: q.cols,
+      format: q.format,
+      blockSize: q.blockSize,
+      ...(q.macroSize && { macroSize: q.macroSize }),
+      x: 'f32',
+      y: 'f32',
+      bias: bias !== undefined,
+    };
+    for (const { id, constants } of kernelsFor(gpu, variants === 'all' ? index >> 1 : 0)) {
+      const kernel = KERNELS[id];
+      labels.add(kernelLabel(kernel, constants, problem));
+      const plan = planWith(id, constants, problem, gpu.caps, 'self test');
+      const y = await matmul(gpu, x, weights, { m, bias, plan });
+      products++;
+      if (exact) exactProducts++;
+      let reported = false;
+      for (let i = 0; i < y.length; i++) {
+        const bound = exact ? 0 : errorBound(reference, i, kernel.roundings(constants, problem));
+        const error = Math.abs(y[i]! - reference.y[i]!);
+        if (bound > 0) worst[id] = Math.max(worst[id], error / bound);
+        // Written so that NaN fails.
+        if (!(error <= bound) && !reported) {
+          reported = true;
+          failures.push({
+            what: `seed ${seed}, case ${index}, m ${m}, n ${q.rows}, k ${q.cols}: ${plan.label}`,
+            row: Math.floor(i / q.rows),
+            col: i % q.rows,
+            expected: reference.y[i]!,
+            actual: y[i]!,
+            bound,
+          });
+        }
+      }
+    }
+    weights.destroy();
+    onProgress?.(index + 1, cases);
+  }
+  return { cases, products, exactProducts, worst, kernels: [...labels].sort(), failures };
+}
+
+/** One variant of each kernel that the device can run, by turns. */
+function kernelsFor(gpu: Gpu, turn: number): { id: KernelId; constants: KernelConstants }[] {
+  return Object.values(KERNELS).flatMap((kernel) => {
+    const variants = kernel.variants.filter((c) => !refusal(kernel, c, gpu.caps));
+    const constants = variants[turn % variants.length];
+    return constants ? [{ id: kernel.id, constants }] : [];
+  });
+}
+
+interface Case {
+  q: QuantizedMatrix;
+  x: Float32Array;
+  m: number;
+  bias: Float32Array | undefined;
+}
+
+interface Shape {
+  format: Format;
+  blockSize: 16 | 32;
+  macroSize: MacroSize | undefined;
+  m: number;
+  n: number;
+  k: number;
+}
+
+function randomShape(random: Random, maxSize: number): Shape {
+  const format = random.pick<Format>(['mxfp4', 'nvfp4']);
+  const blockSize = random.pick(FORMATS[format].blockSizes) as 16 | 32;
+  const macroSize = format === 'mxfp4' ? random.pick([undefined, ...MACRO_SIZES]) : undefined;
+  const m = random.integer(1, maxSize);
+  const n = random.integer(1, maxSize);
+  const k = blockSize * random.integer(1, Math.floor(maxSize / blockSize));
+  return { format, blockSize, macroSize, m, n, k };
+}
+
+/**
+ * Integers -4..4 times E2M1 codes times scales 1/2 .. 4 (and macro factors 1): every product is a multiple of 1/4, and
+ * sums stay below 2^24 of them for k ≤ 2^24 / (4 · 6 · 4 · 4), so that f32 holds every partial sum in any order.
+ */
+function exactCase(random: Random, maxSize: number): Case {
+  const { format, blockSize, macroSize, m, n, k } = randomShape(random, maxSize);
+  // 1/2, 1, 2, 4 in E8M0 and in E4M3.
+  const scaleBytes = format === 'mxfp4' ? [126, 127, 128, 129] : [0x30, 0x38, 0x40, 0x48];
+  const q: QuantizedMatrix = {
+    format,
+    rows: n,
+    cols: k,
+    blockSize,
+    codes: Uint8Array.from({ length: (n * k) / 2 }, () => random.integer(0, 255)),
+    scales: Uint8Array.from({ length: (n * k) / blockSize }, () => random.pick(scaleBytes)),
+    ...(macroSize && { macroSize, macroScales: new Uint8Array(n * Math.ceil(k / macroSize)) }),
+    globalScale: format === 'nvfp4' ? 0.5 : 1,
+    hadamard: false,
+  };
+  return {
+    q,
+    m,
+    x: random.integers(m * k, -4, 4),
+    bias: random.pick([undefined, random.integers(n, -64, 64)]),
+  };
+}
+
+/** Real numbers of several distributions, quantized by a random rule. */
+function realCase(random: Random, maxSize: number, index: number): Case {
+  const { format, blockSize, macroSize, m, n, k } = randomShape(random, maxSize);
+  const heavyTailed = random.unit() < 0.3;
+  const value = () => (heavyTailed ? random.normal() * 2 ** random.integer(-12, 12) : random.normal());
+  const q = quantize(Float32Array.from({ length: n * k }, value), {
+    rows: n,
+    cols: k,
+    format,
+    blockSize,
+    scaleRule: random.pick(SCALE_RULES[format]),
+    macroScale: macroSize ? 'static' : 'none',
+    macroSize,
+    hadamard: index % 9 === 1,
+  });
+  const x = Float32Array.from({ length: m * k }, value);
+  return { q, m, x, bias: random.pick([undefined, random.normals(n)]) };
+}
+
+/** One line a person can read. */
+export function describeReport(report: SelfTestReport): string {
+  const worst = Object.entries(report.worst).map(([id, fraction]) => `${id} ${fraction.toFixed(3)}`);
+  return (
+    `${report.products} products (${report.exactProducts} bit for bit) by ${report.kernels.length} compiled kernels: ` +
+    `${report.failures.length} wrong; largest error in parts of the bound: ${worst.join(', ')}`
+  );
+}
