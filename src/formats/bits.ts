@@ -11,3 +11,12 @@ export function f32FromBits(bits: number): number {
   scratch.setUint32(0, bits);
   return scratch.getFloat32(0);
 }
+
+const double = new Float64Array(1);
+const halves = new Uint32Array(double.buffer);
+
+/** floor(log2(x)) of a positive normal f64, taken from its exponent field. */
+export function floorLog2(x: number): number {
+  double[0] = x;
+  return ((halves[1]! >>> 20) & 2047) - 1023;
+}

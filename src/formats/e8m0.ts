@@ -3,7 +3,7 @@
  * No sign, no zero, no Inf. Source: OCP Microscaling Formats (MX) v1.0, section 5.4.1.
  */
 import { InvalidArgumentError } from '../errors.js';
-import { f32ToBits } from './bits.js';
+import { floorLog2 } from './bits.js';
 
 export const E8M0_BIAS = 127;
 /** Largest byte that is a number, 2^127. */
@@ -19,21 +19,16 @@ export function decodeE8M0(byte: number): number {
 }
 
 /**
- * Byte of a non-negative f32 value, rounded to a power of two: `down`, `up`, or `nearest` (1.5 · 2^e goes up).
+ * Byte of a non-negative value, rounded to a power of two: `down`, `up`, or `nearest` (1.5 · 2^e goes up).
  * Saturates at 2^-127 (zero too) and at 2^127; NaN and Inf become the NaN byte.
  * @throws InvalidArgumentError for negative values
  */
 export function encodeE8M0(value: number, rounding: 'nearest' | 'up' | 'down'): number {
   if (value < 0) throw new InvalidArgumentError('formats', `${value} is negative; E8M0 has no sign`);
-  const bits = f32ToBits(value) & 0x7fffffff;
-  if (bits >= 0x7f800000) return E8M0_NAN;
-  const exponent = bits >>> 23;
-  const fraction = bits & 0x7fffff;
-  if (exponent === 0) {
-    // Subnormals are multiples of 2^-149; 2^-127 is the fraction 0x400000 and byte 0.
-    if (rounding === 'up') return fraction > 0x400000 ? 1 : 0;
-    return rounding === 'nearest' && fraction >= 0x600000 ? 1 : 0;
-  }
-  const up = rounding === 'up' ? fraction > 0 : rounding === 'nearest' && fraction >= 0x400000;
-  return Math.min(exponent + (up ? 1 : 0), E8M0_MAX_BYTE);
+  if (!Number.isFinite(value)) return E8M0_NAN;
+  if (value < 2 ** -127) return 0;
+  const exponent = floorLog2(value);
+  const mantissa = value * 2 ** -exponent;
+  const up = rounding === 'up' ? mantissa > 1 : rounding === 'nearest' && mantissa >= 1.5;
+  return Math.min(exponent + (up ? 1 : 0) + E8M0_BIAS, E8M0_MAX_BYTE);
 }

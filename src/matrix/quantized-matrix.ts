@@ -3,6 +3,7 @@ import { InvalidArgumentError } from '../errors.js';
 import { E0M8_INVERSES } from '../formats/e0m8.js';
 import { E2M1_VALUES } from '../formats/e2m1.js';
 import { E4M3_VALUES } from '../formats/e4m3.js';
+import { decodeE8M0 } from '../formats/e8m0.js';
 import { FORMATS, type Format, MACRO_SIZES, type MacroSize } from '../formats/formats.js';
 
 /**
@@ -39,6 +40,25 @@ export function bitsPerValue(q: Pick<QuantizedMatrix, 'format' | 'blockSize' | '
   return elementBits + scaleBits / q.blockSize + (q.macroSize ? 8 / q.macroSize : 0);
 }
 
+/** The given rows of a matrix, copied, in the given order. */
+export function selectRows(q: QuantizedMatrix, rows: readonly number[]): QuantizedMatrix {
+  const select = (array: Uint8Array): Uint8Array => {
+    const perRow = array.length / q.rows;
+    const out = new Uint8Array(rows.length * perRow);
+    rows.forEach((row, i) => {
+      out.set(array.subarray(row * perRow, (row + 1) * perRow), i * perRow);
+    });
+    return out;
+  };
+  return {
+    ...q,
+    rows: rows.length,
+    codes: select(q.codes),
+    scales: select(q.scales),
+    ...(q.macroScales && { macroScales: select(q.macroScales) }),
+  };
+}
+
 /**
  * Checks that a matrix is what its fields say: sizes, lengths, scale bytes, tensor scale.
  * For matrices that come from outside `quantize`, such as checkpoints.
@@ -48,7 +68,8 @@ export function validateMatrix(q: QuantizedMatrix): void {
   const fail = (message: string): never => {
     throw new InvalidArgumentError('matrix', message);
   };
-  const format = FORMATS[q.format] ?? fail(`unknown format ${JSON.stringify(q.format)}`);
+  if (!Object.hasOwn(FORMATS, q.format)) fail(`unknown format ${JSON.stringify(q.format)}`);
+  const format = FORMATS[q.format];
   if (!format.blockSizes.includes(q.blockSize)) {
     fail(`blockSize ${q.blockSize} is not one of ${q.format}'s ${format.blockSizes.join(', ')}`);
   }
@@ -67,7 +88,7 @@ export function validateMatrix(q: QuantizedMatrix): void {
   if ((q.macroScales === undefined) !== (q.macroSize === undefined)) {
     fail('macroScales and macroSize come together or not at all');
   }
-  if (q.macroScales && q.macroSize) {
+  if (q.macroScales && q.macroSize !== undefined) {
     if (q.format !== 'mxfp4') fail(`macroScales go with mxfp4, not with ${q.format}`);
     if (!MACRO_SIZES.includes(q.macroSize))
       fail(`macroSize ${q.macroSize} is not one of ${MACRO_SIZES.join(', ')}`);
@@ -86,6 +107,8 @@ export function validateMatrix(q: QuantizedMatrix): void {
   ) {
     fail(`globalScale ${q.globalScale} is not a positive finite f32`);
   }
+  if (q.format === 'mxfp4' && q.globalScale !== 1)
+    fail(`globalScale ${q.globalScale} goes with nvfp4; mxfp4 has 1`);
 }
 
 /**
@@ -105,7 +128,7 @@ function decodeInto<T extends Float32Array | Float64Array>(q: QuantizedMatrix, o
   const blocksPerRow = q.cols / q.blockSize;
   const macrosPerRow = q.macroSize ? Math.ceil(q.cols / q.macroSize) : 0;
   const scaleValues =
-    q.format === 'nvfp4' ? E4M3_VALUES : Array.from({ length: 256 }, (_, byte) => 2 ** (byte - 127));
+    q.format === 'nvfp4' ? E4M3_VALUES : Array.from({ length: 256 }, (_, byte) => decodeE8M0(byte));
   const table = new Float64Array(16);
   for (let row = 0; row < q.rows; row++) {
     for (let block = 0; block < blocksPerRow; block++) {

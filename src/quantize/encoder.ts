@@ -1,7 +1,7 @@
 import { magnitudeCode } from '../formats/e2m1.js';
-import type { Tile } from './mx-scale.js';
 import type { QuantizeSpec } from './options.js';
 import { RandomBytes, stochasticCode } from './rounding.js';
+import { largestMagnitude, type Tile } from './tile.js';
 
 /** Rounds tiles of values to E2M1 codes and packs them, element 2i in the low nibble. */
 export class ElementEncoder {
@@ -18,8 +18,9 @@ export class ElementEncoder {
    * The products are exact for the power-of-two multipliers of MXFP4; NVFP4 passes them already multiplied.
    * A tile of zeros has codes 0 whatever the signs, which is what the codes are initialised to.
    */
-  encode({ data, start, stride, height, width }: Tile, position: number, multiplier: number): void {
-    if (isZero({ data, start, stride, height, width })) return;
+  encode(tile: Tile, position: number, multiplier: number): void {
+    if (largestMagnitude(tile) === 0) return;
+    const { data, start, stride, height, width } = tile;
     for (let row = 0; row < height; row++) {
       const from = start + row * stride;
       const to = position + row * stride;
@@ -38,11 +39,4 @@ export class ElementEncoder {
       sign | (this.#random ? stochasticCode(magnitude, this.#random.at(index)) : magnitudeCode(magnitude))
     );
   }
-}
-
-function isZero({ data, start, stride, height, width }: Tile): boolean {
-  for (let row = 0, from = start; row < height; row++, from += stride) {
-    for (let i = from; i < from + width; i++) if (data[i] !== 0) return false;
-  }
-  return true;
 }

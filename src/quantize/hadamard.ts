@@ -16,9 +16,18 @@ export const HADAMARD_SIGNS: readonly number[] = [1, 1, 1, -1, 1, -1, -1, -1, -1
  * @throws InvalidArgumentError where a sum leaves the range of f32
  */
 export function rotate(values: Float32Array): Float32Array {
-  return transform(values, (tile, i, x) => {
+  const out = transform(values, (tile, i, x) => {
     tile[i] = x * HADAMARD_SIGNS[i]!;
   });
+  const overflow = out.findIndex((y) => !Number.isFinite(y));
+  if (overflow >= 0) {
+    const start = overflow - (overflow % HADAMARD_SIZE);
+    throw new InvalidArgumentError(
+      'quantize',
+      `the Hadamard rotation of values ${start}..${start + 15} leaves the range of f32; scale the tensor down`,
+    );
+  }
+  return out;
 }
 
 /** Inverse of {@link rotate} (up to f32 rounding): t · H16 / 4 · diag(signs). */
@@ -47,16 +56,7 @@ function transform(
         tile[i + stride] = a - b;
       }
     }
-    for (let i = 0; i < HADAMARD_SIZE; i++) {
-      const y = tile[i]! * 0.25;
-      if (!Number.isFinite(y)) {
-        throw new InvalidArgumentError(
-          'quantize',
-          `the Hadamard rotation of values ${start}..${start + 15} leaves the range of f32; scale the tensor down`,
-        );
-      }
-      out[start + i] = y;
-    }
+    for (let i = 0; i < HADAMARD_SIZE; i++) out[start + i] = tile[i]! * 0.25;
   }
   return out;
 }

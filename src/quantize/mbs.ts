@@ -3,9 +3,11 @@
  * values are multiplied before MXFP4 block quantization: y = fl32(x · f), x̂ = q · 2^E · fl32(1/f).
  */
 
-import { largestMagnitude, Residuals, scaleExponent, type Tile } from './mx-scale.js';
+import { floorLog2 } from '../formats/bits.js';
+import { scaleExponent } from './mx-scale.js';
 import type { MxScaleRule } from './options.js';
-import { floorLog2, lessWeighted, type SquaredError } from './squared-error.js';
+import { type ErrorSum, lessWeighted, Residuals } from './residuals.js';
+import { largestMagnitude, type Tile } from './tile.js';
 
 /**
  * fl32(x · f), but without overflow: y keeps 24 significant bits and may reach 2^129, as the block scale takes the
@@ -34,7 +36,7 @@ const DYNAMIC_SLOTS = 16;
 
 /**
  * Dynamic byte of a macro block: m = 16·j, j = 0..15, with the least squared error of the quantized macro block;
- * ties go to the smaller m. The error is an exact integer, see `squared-error.ts`; elements round to nearest.
+ * ties go to the smaller m. The error is an exact integer, see `residuals.ts`; elements round to nearest.
  */
 export class DynamicFactorSearch {
   readonly #scaled: Float64Array;
@@ -60,7 +62,7 @@ export class DynamicFactorSearch {
   factorByte(macro: Tile): number {
     if (largestMagnitude(macro) === 0) return 0;
     let best = 0;
-    let bestError: SquaredError | undefined;
+    let bestError: ErrorSum | undefined;
     for (let j = 0; j < DYNAMIC_SLOTS; j++) {
       const error = this.#errorOf(macro, 1 + j / DYNAMIC_SLOTS);
       // The error in x is that in y divided by f²; f = (16 + j)/16, so compare crosswise.
@@ -72,7 +74,7 @@ export class DynamicFactorSearch {
     return best * (256 / DYNAMIC_SLOTS);
   }
 
-  #errorOf({ data, start, stride, height, width }: Tile, f: number): SquaredError {
+  #errorOf({ data, start, stride, height, width }: Tile, f: number): ErrorSum {
     const scaled = this.#scaled;
     for (let row = 0; row < height; row++) {
       const from = start + row * stride;

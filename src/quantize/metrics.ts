@@ -65,13 +65,14 @@ function rangeMetrics(
     const error = Math.abs(x - approximation[i]!);
     signal += x * x;
     noise += error * error;
-    // Written so that a NaN error is kept.
-    if (!(error <= maxError)) {
+    // The first NaN is kept.
+    if (error > maxError || (Number.isNaN(error) && !Number.isNaN(maxError))) {
       maxError = error;
       maxErrorIndex = i;
     }
   }
-  return { sqnr: 10 * Math.log10(signal / noise), mse: noise / (end - start), maxError, maxErrorIndex };
+  const sqnr = noise === 0 ? Number.POSITIVE_INFINITY : 10 * Math.log10(signal / noise);
+  return { sqnr, mse: noise / (end - start), maxError, maxErrorIndex };
 }
 
 function checkLengths(reference: ArrayLike<number>, approximation: ArrayLike<number>): void {

@@ -12,31 +12,13 @@
  * | oas   | mant > 1.75 | (3.5, 7] | Overflow-Aware Scaling, arXiv 2603.08713, section 4.2 |
  * | mse   | least squared error of the block | | exhaustive over E, see `leastErrorExponent` |
  */
-import { E2M1_EMAX, E2M1_MAX, nearestMagnitude } from '../formats/e2m1.js';
+import { floorLog2 } from '../formats/bits.js';
+import { E2M1_EMAX, E2M1_MAX } from '../formats/e2m1.js';
 import type { MxScaleRule } from './options.js';
-import { floorLog2, lessWeighted, type SquaredError, squaredError } from './squared-error.js';
+import { type ErrorSum, lessWeighted, Residuals } from './residuals.js';
+import { largestMagnitude, type Tile } from './tile.js';
 
 export const MIN_SCALE_EXPONENT = -127;
-
-/** Values in a rectangle of a row-major array: `height` rows of `width` from `start` on, `stride` apart. */
-export interface Tile {
-  readonly data: Float64Array;
-  readonly start: number;
-  readonly stride: number;
-  readonly height: number;
-  readonly width: number;
-}
-
-export function largestMagnitude({ data, start, stride, height, width }: Tile): number {
-  let largest = 0;
-  for (let row = 0, from = start; row < height; row++, from += stride) {
-    for (let i = from; i < from + width; i++) {
-      const magnitude = Math.abs(data[i]!);
-      if (magnitude > largest) largest = magnitude;
-    }
-  }
-  return largest;
-}
 
 /** Scale exponent E of a block whose values are `tile`; -127 for a block of zeros. */
 export function scaleExponent(tile: Tile, rule: MxScaleRule): number {
@@ -63,45 +45,7 @@ function passesThreshold(mant: number, rule: Exclude<MxScaleRule, 'mse'>): boole
   }
 }
 
-/** Residuals of a tile or macro block under one choice of scales, gathered before their common unit is known. */
-export class Residuals {
-  readonly #values: Float64Array;
-  #count = 0;
-  #max = 0;
-
-  constructor(capacity: number) {
-    this.#values = new Float64Array(capacity);
-  }
-
-  clear(): void {
-    this.#count = 0;
-    this.#max = 0;
-  }
-
-  /** Adds | |y| - grid(|y| / 2^E) · 2^E | for every y of the tile, rounding to nearest. All products are exact. */
-  add({ data, start, stride, height, width }: Tile, exponent: number): void {
-    const down = 2 ** -exponent;
-    const up = 2 ** exponent;
-    const values = this.#values;
-    let count = this.#count;
-    let max = this.#max;
-    for (let row = 0, from = start; row < height; row++, from += stride) {
-      for (let i = from; i < from + width; i++) {
-        const scaled = Math.abs(data[i]!) * down;
-        const residual = Math.abs(scaled - nearestMagnitude(scaled)) * up;
-        values[count++] = residual;
-        if (residual > max) max = residual;
-      }
-    }
-    this.#count = count;
-    this.#max = max;
-  }
-
-  squaredError(): SquaredError {
-    return squaredError(this.#values, this.#count, this.#max);
-  }
-}
-
+/** Scratch of `leastErrorExponent`, for one block of up to 32 × 32. */
 const blockResiduals = new Residuals(32 * 32);
 
 /**
@@ -117,7 +61,7 @@ function leastErrorExponent(tile: Tile, largest: number): number {
   let bestError = tileError(tile, exponent);
   for (exponent--; exponent >= MIN_SCALE_EXPONENT; exponent--) {
     const clipped = largest - E2M1_MAX * 2 ** exponent;
-    if (clipped > 0 && clipped ** 2 * (1 - 2 ** -13) > bestError.sum * 2 ** (2 * bestError.exponent)) break;
+    if (clipped > 0 && clipped ** 2 * (1 - 2 ** -13) > bestError.sum * 2 ** bestError.exponent) break;
     const error = tileError(tile, exponent);
     if (!lessWeighted(bestError, 1, error, 1)) {
       best = exponent;
@@ -127,7 +71,7 @@ function leastErrorExponent(tile: Tile, largest: number): number {
   return best;
 }
 
-function tileError(tile: Tile, exponent: number): SquaredError {
+function tileError(tile: Tile, exponent: number): ErrorSum {
   blockResiduals.clear();
   blockResiduals.add(tile, exponent);
   return blockResiduals.squaredError();

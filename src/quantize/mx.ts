@@ -4,8 +4,9 @@ import { E8M0_BIAS } from '../formats/e8m0.js';
 import type { QuantizedMatrix } from '../matrix/quantized-matrix.js';
 import { ElementEncoder } from './encoder.js';
 import { DynamicFactorSearch, scaleUp, staticFactorByte } from './mbs.js';
-import { largestMagnitude, scaleExponent, type Tile } from './mx-scale.js';
+import { scaleExponent } from './mx-scale.js';
 import type { MxScaleRule, QuantizeSpec } from './options.js';
+import { largestMagnitude, mapTile, type Tile } from './tile.js';
 
 export function quantizeMx(values: Float32Array, spec: QuantizeSpec): QuantizedMatrix {
   const { rows, cols, blockSize, macroSize } = spec;
@@ -36,7 +37,8 @@ export function quantizeMx(values: Float32Array, spec: QuantizeSpec): QuantizedM
         const start = macro * macroSize;
         const tile: Tile = { data: y, start, stride: cols, height, width: Math.min(macroSize, cols - start) };
         const byte = search ? search.factorByte(tile) : staticFactorByte(largestMagnitude(tile));
-        multiply(tile, decodeE0M8(byte));
+        const f = decodeE0M8(byte);
+        mapTile(tile, (x) => scaleUp(x, f));
         for (let row = top; row < top + height; row++) macroScales[row * macrosPerRow + macro] = byte;
       }
     }
@@ -69,10 +71,4 @@ export function quantizeMx(values: Float32Array, spec: QuantizeSpec): QuantizedM
     globalScale: 1,
     hadamard: spec.hadamard,
   };
-}
-
-function multiply({ data, start, stride, height, width }: Tile, f: number): void {
-  for (let row = 0, from = start; row < height; row++, from += stride) {
-    for (let i = from; i < from + width; i++) data[i] = scaleUp(data[i]!, f);
-  }
 }

@@ -3,13 +3,13 @@
  * operations (`reference_nvfp4.py`; recipe: arXiv 2509.25149, appendix B). Every step is one correctly rounded f32
  * operation: f64 arithmetic on f32 operands followed by one `Math.fround`, which rounds + - * / the same way.
  */
-import { E2M1_MAX, nearestMagnitude } from '../formats/e2m1.js';
+import { E2M1_MAX } from '../formats/e2m1.js';
 import { E4M3_MAX, E4M3_VALUES, encodeE4M3 } from '../formats/e4m3.js';
 import type { QuantizedMatrix } from '../matrix/quantized-matrix.js';
 import { ElementEncoder } from './encoder.js';
-import { largestMagnitude, type Tile } from './mx-scale.js';
 import type { QuantizeSpec } from './options.js';
-import { floorLog2 } from './squared-error.js';
+import { type ErrorSum, lessWeighted, Residuals } from './residuals.js';
+import { largestMagnitude, mapTile, type Tile } from './tile.js';
 
 const FLOAT_MAX = 3.4028234663852886e38;
 const ONE_SIXTH = Math.fround(1 / 6);
@@ -25,26 +25,21 @@ export function quantizeNv(values: Float32Array, spec: QuantizeSpec): QuantizedM
   const fourOverSix = spec.scaleRule === 'four-over-six';
 
   const tensor = tensorScale(values, fourOverSix ? FOUR_OVER_SIX_SCALE_MAX : E4M3_MAX);
-  const chooseScale = fourOverSix
-    ? (tile: Tile) => fourOverSixByte(tile, tensor, spec.fourOverSixError)
-    : (tile: Tile) => blockScaleByte(tile, tensor);
+  const search = fourOverSix ? new FourOverSix(tensor, spec.fourOverSixError) : undefined;
 
   const stripe = new Float64Array(blockHeight * cols);
-  const scaled = new Float64Array(blockHeight * cols);
   for (let top = 0; top < rows; top += blockHeight) {
     const height = Math.min(blockHeight, rows - top);
     stripe.set(values.subarray(top * cols, (top + height) * cols));
     for (let block = 0; block < blocksPerRow; block++) {
       const tile: Tile = { data: stripe, start: block * blockSize, stride: cols, height, width: blockSize };
-      const byte = chooseScale(tile);
+      const byte = search ? search.scaleByte(tile) : blockScaleByte(tile, tensor);
       for (let row = top; row < top + height; row++) scales[row * blocksPerRow + block] = byte;
       // A scale that rounds to zero makes every value zero; its codes stay 0 (TransformerEngine leaves them open).
       if (byte === 0) continue;
       const encode = encodeScale(byte, tensor);
-      for (let row = 0, from = tile.start; row < height; row++, from += cols) {
-        for (let i = from; i < from + blockSize; i++) scaled[i] = Math.fround(stripe[i]! * encode);
-      }
-      encoder.encode({ ...tile, data: scaled }, top * cols + tile.start, 1);
+      mapTile(tile, (x) => Math.fround(x * encode));
+      encoder.encode(tile, top * cols + tile.start, 1);
     }
   }
   return {
@@ -89,44 +84,55 @@ function encodeScale(byte: number, tensor: TensorScale): number {
 
 /**
  * Four over six (arXiv 2512.02010, in TransformerEngine's form): maps the block's maximum to 6 or, with a scale 1.5
- * times as large, to 4, whichever has the smaller error against the original values; ties go to 6.
+ * times as large, to 4, whichever has the smaller error against the original values; ties go to 6, and so do blocks
+ * of a tensor so small (below about 2^-118) that the multiplier of the elements saturates.
  */
-function fourOverSixByte(tile: Tile, tensor: TensorScale, metric: 'mae' | 'mse'): number {
-  const base = Math.fround(Math.fround(largestMagnitude(tile) / 6) * tensor.encode);
-  const six = encodeE4M3(base);
-  const four = encodeE4M3(Math.min(Math.fround(1.5 * base), E4M3_MAX));
-  if (six === four) return six;
-  return blockError(tile, four, tensor, metric) < blockError(tile, six, tensor, metric) ? four : six;
-}
+class FourOverSix {
+  readonly #tensor: TensorScale;
+  readonly #metric: 'mae' | 'mse';
+  readonly #scaled = new Float64Array(16 * 16);
+  readonly #residuals = new Residuals(16 * 16);
 
-const residuals = new Float64Array(16 * 16);
+  constructor(tensor: TensorScale, metric: 'mae' | 'mse') {
+    this.#tensor = tensor;
+    this.#metric = metric;
+  }
 
-/**
- * Error of a block quantized with scale byte `byte`, in units of s_dec (MAE) or its square (MSE): an exact number, so
- * that a GPU decides alike. Residuals |y - grid(y)| of the scaled elements are exact; they are truncated to integers
- * of at most 16 bits in a common unit (so that sums are low by 0.05 % at most) before they are added.
- */
-function blockError(tile: Tile, byte: number, tensor: TensorScale, metric: 'mae' | 'mse'): number {
-  // Where S rounds to zero every value is lost; measure them in the same unit by S = 1 and a grid of 0 alone.
-  const scale = byte === 0 ? 1 : E4M3_VALUES[byte]!;
-  const encode = byte === 0 ? tensor.encode : encodeScale(byte, tensor);
-  let count = 0;
-  let max = 0;
-  for (let row = 0, from = tile.start; row < tile.height; row++, from += tile.stride) {
-    for (let i = from; i < from + tile.width; i++) {
-      const y = Math.abs(Math.fround(tile.data[i]! * encode));
-      const residual = byte === 0 ? y : Math.abs(y - nearestMagnitude(y));
-      residuals[count++] = residual;
-      if (residual > max) max = residual;
+  scaleByte(tile: Tile): number {
+    const base = Math.fround(Math.fround(largestMagnitude(tile) / 6) * this.#tensor.encode);
+    const six = encodeE4M3(base);
+    const four = encodeE4M3(Math.min(Math.fround(1.5 * base), E4M3_MAX));
+    if (six === four || (six > 0 && encodeScale(six, this.#tensor) === FLOAT_MAX)) return six;
+    return lessWeighted(
+      this.#error(tile, four),
+      this.#weight(four),
+      this.#error(tile, six),
+      this.#weight(six),
+    )
+      ? four
+      : six;
+  }
+
+  /** Error in y, the scaled values: an exact number, so that a GPU decides alike. */
+  #error({ data, start, stride, height, width }: Tile, byte: number): ErrorSum {
+    const encode = byte === 0 ? this.#tensor.encode : encodeScale(byte, this.#tensor);
+    for (let row = 0; row < height; row++) {
+      for (let i = 0; i < width; i++) {
+        this.#scaled[row * width + i] = Math.fround(data[start + row * stride + i]! * encode);
+      }
     }
+    this.#residuals.clear();
+    const scaled: Tile = { data: this.#scaled, start: 0, stride: width, height, width };
+    this.#residuals.add(scaled, byte === 0 ? ZERO_GRID_EXPONENT : 0);
+    return this.#metric === 'mae' ? this.#residuals.absoluteError() : this.#residuals.squaredError();
   }
-  if (max === 0) return 0;
-  const exponent = floorLog2(max) - 15;
-  const unit = 2 ** -exponent;
-  let sum = 0;
-  for (let i = 0; i < count; i++) {
-    const t = (residuals[i]! * unit) | 0;
-    sum += metric === 'mae' ? t : t * t;
+
+  /** What turns the error in y into one in x / s_dec: the scale in units of 2^-9, an integer, or its square. */
+  #weight(byte: number): number {
+    const scale = (byte === 0 ? 1 : E4M3_VALUES[byte]!) * 512;
+    return this.#metric === 'mae' ? scale : scale * scale;
   }
-  return metric === 'mae' ? sum * scale * 2 ** exponent : sum * scale * scale * 2 ** (2 * exponent);
 }
+
+/** Where a scale rounds to zero every value is lost: a grid so coarse that all round to zero says the same. */
+const ZERO_GRID_EXPONENT = 300;

@@ -58,15 +58,15 @@ export const SCALE_RULES: Readonly<Record<Format, readonly ScaleRule[]>> = {
   nvfp4: ['te', 'four-over-six'],
 };
 
+const quote = (value: unknown) => (typeof value === 'string' ? JSON.stringify(value) : String(value));
+
 /** @throws InvalidArgumentError naming the option, its value and the remedy */
 export function resolveOptions(o: QuantizeOptions): QuantizeSpec {
   const fail = (message: string): never => {
     throw new InvalidArgumentError('quantize', message);
   };
   const oneOf = <T>(name: string, value: T, allowed: readonly T[]): T =>
-    allowed.includes(value)
-      ? value
-      : fail(`${name} = ${JSON.stringify(value)} is not one of ${allowed.join(', ')}`);
+    allowed.includes(value) ? value : fail(`${name} = ${quote(value)} is not one of ${allowed.join(', ')}`);
 
   const format = oneOf('format', o.format, Object.keys(FORMATS) as Format[]);
   const { blockSizes, defaultBlockSize } = FORMATS[format];

@@ -13,7 +13,8 @@ import { type QuantizeOptions, resolveOptions } from './options.js';
  * const approximation = dequantize(q);
  * ```
  *
- * Zero blocks get scale byte 0 and codes 0.
+ * Blocks of zeros, and NVFP4 blocks so small that their scale rounds to zero, get scale byte 0 and codes 0. MXFP4
+ * rounds values above 1.75 · 2^127 up to 2^128 under the rules that bump there, which `dequantize` gives as Infinity.
  * @throws InvalidArgumentError for options that do not go together, a wrong length, cols that are not a multiple of
  * the block, and NaN or Inf among the values (the message names the position)
  */

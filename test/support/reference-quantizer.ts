@@ -244,7 +244,9 @@ function referenceNv(values: Float32Array, o: QuantizeOptions, claim: Claim): Re
       byte = nearestScaleByte(base);
       const four = nearestScaleByte(product(1.5, base));
       const claimed = claim.scales[Math.floor(block[0]! / 16)]!;
-      if (four !== byte) {
+      // Documented exception: no choice where the elements' multiplier saturates.
+      const saturates = byte !== 0 && nvScale(byte, decodeTensor) === FLOAT_MAX;
+      if (four !== byte && !saturates) {
         byte = choose(
           new Map(
             [byte, four].map((b) => [

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { f32ToBits } from '../../../src/formats/bits.js';
-import { scaleExponent, type Tile } from '../../../src/quantize/mx-scale.js';
+import { scaleExponent } from '../../../src/quantize/mx-scale.js';
 import type { MxScaleRule } from '../../../src/quantize/options.js';
 import { quantize } from '../../../src/quantize/quantize.js';
+import type { Tile } from '../../../src/quantize/tile.js';
 import { inUnits, neighbour32 } from '../../support/exact.js';
 import { fill, gaussian, uniform } from '../../support/random-data.js';
 

@@ -1,10 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import {
-  floorLog2,
-  lessWeighted,
-  type SquaredError,
-  squaredError,
-} from '../../../src/quantize/squared-error.js';
+import { floorLog2 } from '../../../src/formats/bits.js';
+import { type ErrorSum, lessWeighted, squaredError } from '../../../src/quantize/residuals.js';
 import { inUnits, neighbour64 } from '../../support/exact.js';
 import { uniform } from '../../support/random-data.js';
 
@@ -18,7 +14,7 @@ describe('floorLog2', () => {
   });
 });
 
-const ofResiduals = (values: number[], count = values.length): SquaredError =>
+const ofResiduals = (values: number[], count = values.length): ErrorSum =>
   squaredError(Float64Array.from(values), count, Math.max(...values.slice(0, count)));
 
 describe('squaredError', () => {
@@ -28,7 +24,7 @@ describe('squaredError', () => {
 
   it('is exact for small integers', () => {
     const { sum, exponent } = ofResiduals([0, 1, 2, 3, 100]);
-    expect(sum * 4 ** exponent).toBe(1 + 4 + 9 + 10000);
+    expect(sum * 2 ** exponent).toBe(1 + 4 + 9 + 10000);
   });
 
   it('counts no more than it is told to', () => {
@@ -42,7 +38,7 @@ describe('squaredError', () => {
     expect(ofResiduals([...values].reverse())).toEqual(error);
     for (const p of [-150, -1, 3, 120]) {
       const scaled = ofResiduals(values.map((x) => x * 2 ** p));
-      expect(scaled).toEqual({ sum: error.sum, exponent: error.exponent + p });
+      expect(scaled).toEqual({ sum: error.sum, exponent: error.exponent + 2 * p });
     }
   });
 
@@ -62,7 +58,7 @@ describe('squaredError', () => {
         const { sum, exponent } = ofResiduals(values);
         let exact = 0n;
         for (const x of values) exact += inUnits(x, -100) ** 2n;
-        const found = BigInt(sum) << BigInt(2 * (exponent + 100));
+        const found = BigInt(sum) << BigInt(exponent + 200);
         expect(Number.isSafeInteger(sum)).toBe(true);
         expect(found <= exact).toBe(true);
         expect((exact - found) * 1000n <= exact).toBe(true);
@@ -72,9 +68,9 @@ describe('squaredError', () => {
 });
 
 describe('lessWeighted', () => {
-  const exactly = (a: SquaredError, p: number, b: SquaredError, q: number): boolean => {
-    const left = (BigInt(a.sum) * BigInt(p)) << BigInt(2 * (a.exponent + 200));
-    return left < (BigInt(b.sum) * BigInt(q)) << BigInt(2 * (b.exponent + 200));
+  const exactly = (a: ErrorSum, p: number, b: ErrorSum, q: number): boolean => {
+    const left = (BigInt(a.sum) * BigInt(p)) << BigInt(a.exponent + 200);
+    return left < (BigInt(b.sum) * BigInt(q)) << BigInt(b.exponent + 200);
   };
 
   it('decides like exact integers, close calls and huge sums included', () => {
@@ -86,7 +82,7 @@ describe('lessWeighted', () => {
       const q = 256 + Math.floor(u() * 700);
       // b · q within a few units of a · p, where it fits.
       const exponent = a.exponent + Math.floor(u() * 5) - 2;
-      const near = Math.round((a.sum * p) / q / 4 ** (exponent - a.exponent)) + Math.floor(u() * 3) - 1;
+      const near = Math.round((a.sum * p) / q / 2 ** (exponent - a.exponent)) + Math.floor(u() * 3) - 1;
       const b = { sum: Math.min(Math.max(near, 0), 2 ** 53 - 1), exponent };
       if (near > 0 && near < 2 ** 53) close++;
       expect(lessWeighted(a, p, b, q)).toBe(exactly(a, p, b, q));
@@ -102,6 +98,6 @@ describe('lessWeighted', () => {
     expect(lessWeighted(zero, 900, some, 256)).toBe(true);
     expect(lessWeighted(some, 256, zero, 900)).toBe(false);
     expect(lessWeighted(zero, 256, { sum: 0, exponent: 50 }, 900)).toBe(false);
-    expect(lessWeighted({ sum: 12, exponent: 0 }, 256, { sum: 3, exponent: 1 }, 256)).toBe(false);
+    expect(lessWeighted({ sum: 6, exponent: 0 }, 256, { sum: 3, exponent: 1 }, 256)).toBe(false);
   });
 });
