@@ -12,15 +12,16 @@ export default defineConfig({
     target: 'es2022',
     minify: false,
     sourcemap: true,
-    lib: {
-      entry: { index: 'src/index.ts', node: 'src/node.ts', cli: 'src/cli/main.ts' },
-      formats: ['es'],
-    },
+    // Built for Node because of the command line; the library's own entry imports nothing that a browser lacks.
+    ssr: true,
     rollupOptions: {
-      external: [/^node:/, 'webgpu'],
-      output: { chunkFileNames: 'chunks/[name]-[hash].js' },
+      input: { index: 'src/index.ts', node: 'src/node.ts', 'cli/main': 'src/cli/main.ts' },
+      external: ['webgpu'],
+      output: { entryFileNames: '[name].js', chunkFileNames: 'chunks/[name]-[hash].js' },
     },
   },
+  // The command line's packages are bundled, so that installing the library installs nothing else.
+  ssr: { noExternal: true, external: ['webgpu'] },
   test: {
     projects: [
       {

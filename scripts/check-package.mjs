@@ -19,7 +19,7 @@ try {
   mkdirSync(join(folder, 'node_modules'), { recursive: true });
   symlinkSync(inNodeModules('webgpu'), join(folder, 'node_modules/webgpu'), 'junction');
   importEntry('fp4-webgpu/node');
-  const help = execFileSync(hostNode, [join(folder, 'node_modules/fp4-webgpu/dist/cli.js'), '--help'], {
+  const help = execFileSync(hostNode, [join(folder, 'node_modules/fp4-webgpu/dist/cli/main.js'), '--help'], {
     encoding: 'utf8',
   });
   console.log(`fp4-webgpu --help: ${help.split('\n')[0]}`);

@@ -17,7 +17,7 @@ import { setup } from './setup.mjs';
 
 // Standard output is for the results alone.
 const log = console.error;
-const cli = join(root, 'dist/cli.js');
+const cli = join(root, 'dist/cli/main.js');
 const sources = ['src', 'shaders', 'package.json', 'vite.config.ts', 'tsconfig.json', 'tsconfig.build.json'];
 
 process.exitCode = await main();

@@ -11,7 +11,7 @@ export interface FloatMatrix {
   readonly rows: number;
   readonly cols: number;
   /** f32[rows, cols], the caller's own. */
-  readonly values: Float32Array<ArrayBuffer>;
+  readonly values: Float32Array;
 }
 
 /**

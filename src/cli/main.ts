@@ -1,0 +1,78 @@
+#!/usr/bin/env node
+/** The `fp4-webgpu` command. */
+import { Command, InvalidArgumentError, Option } from 'commander';
+import packageJson from '../../package.json' with { type: 'json' };
+import { Fp4Error } from '../errors.js';
+import { doctor } from './doctor.js';
+import { gemm } from './gemm.js';
+import { selftest } from './selftest.js';
+
+const positiveInteger = (text: string): number => {
+  const value = Number(text);
+  if (!(Number.isSafeInteger(value) && value > 0))
+    throw new InvalidArgumentError('It is a positive integer.');
+  return value;
+};
+const list = (text: string): string[] => text.split(',').map((item) => item.trim());
+const positiveIntegers = (text: string): number[] => list(text).map(positiveInteger);
+
+const shape = (text: string): { n: number; k: number } => {
+  const [n, k, ...rest] = text.split('x').map(positiveInteger);
+  if (n === undefined || k === undefined || rest.length)
+    throw new InvalidArgumentError('It looks like 4096x14336.');
+  return { n, k };
+};
+
+const program = new Command('fp4-webgpu')
+  .description(packageJson.description)
+  .version(packageJson.version)
+  .showHelpAfterError();
+
+/** Options of every command that uses a GPU. */
+const onGpu = (command: Command): Command =>
+  command
+    .option('--backend <name>', "Dawn's backend: vulkan, metal, d3d12")
+    .option('--adapter <name>', 'part of the name of the adapter to use')
+    .option('--experimental', 'enable what stock browsers do not: subgroup matrices, and f16 on NVIDIA')
+    .option('--json', 'print JSON instead of a table');
+
+onGpu(program.command('gemm'))
+  .description(
+    'quantize a matrix in several ways, multiply on the GPU, check against f64, print accuracy and speed',
+  )
+  .option(
+    '--file <path>',
+    'safetensors file with F32, F16 or BF16 matrices (default: a sample that comes along)',
+  )
+  .option('--tensor <name>', 'matrix in the file; may be left out where there is only one')
+  .option('--shape <n>x<k>', 'a random matrix of this shape instead of a file', shape)
+  .option('--format <names>', 'mxfp4, nvfp4, or both separated by a comma', list)
+  .option('--block <sizes>', 'values per scale: 32, 16', positiveIntegers)
+  .option('--scale <rules>', 'scale rules: floor, ceil, rceil, even, oas, mse; te, four-over-six', list)
+  .option('--macro <kinds>', 'Macro Block Scaling: none, static, dynamic', list)
+  .option('--macro-size <sizes>', 'values per macro-block factor: 128, 64, 32', positiveIntegers)
+  .addOption(new Option('--rounding <kind>', 'of the elements').choices(['nearest-even', 'stochastic']))
+  .option('--hadamard', 'rotate by the 16-wide random Hadamard transform first')
+  .option('--m <sizes>', 'rows of x', positiveIntegers, [1, 64])
+  .option('--seed <integer>', 'of x, and of stochastic rounding', Number, 1)
+  .action(gemm);
+
+onGpu(program.command('doctor'))
+  .description('print the adapter, its features, limits and capability tiers, and what is missing')
+  .action(doctor);
+
+onGpu(program.command('selftest'))
+  .description('check every kernel on this GPU against f64 on random problems')
+  .option('--cases <count>', 'random problems', positiveInteger, 100)
+  .option('--max-size <size>', 'largest m, n and k', positiveInteger, 300)
+  .option('--seed <integer>', 'of the problems', Number, 1)
+  .action(selftest);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  console.error(error instanceof Fp4Error ? `error: ${error.message}` : error);
+  process.exitCode = 1;
+}
+// Dawn keeps Node alive while any of its objects are.
+process.exit();

@@ -1,0 +1,108 @@
+/** The command line's main job on this adapter, as a user would see it. */
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { doctor } from '../../src/cli/doctor.js';
+import { type GemmCommandOptions, gemm } from '../../src/cli/gemm.js';
+import { selftest } from '../../src/cli/selftest.js';
+import { useGpu } from '../support/gpu.js';
+
+useGpu();
+const model = resolve(import.meta.dirname, '../../../shared/models/dictionary-lm');
+
+let printed: string[] = [];
+beforeEach(() => {
+  printed = [];
+  vi.spyOn(console, 'log').mockImplementation((...parts) => void printed.push(parts.join(' ')));
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+async function run(options: Partial<GemmCommandOptions>) {
+  await gemm({ m: [1], seed: 1, ...options });
+  return JSON.parse(printed.join('\n'));
+}
+
+describe('gemm', () => {
+  test('runs with no argument on the sample and prints one table', async () => {
+    await gemm({ m: [1], seed: 1 });
+    const [table] = printed;
+    for (const text of [
+      'adapter:',
+      'model.layers.3.mlp.down_proj.weight',
+      'SQNR w dB',
+      'four-over-six',
+      'gemv.nvfp4',
+    ]) {
+      expect(table).toContain(text);
+    }
+    expect(process.exitCode).toBeUndefined();
+  });
+
+  test('gives every figure as JSON, within its bound of f64', async () => {
+    const { adapter, tensor, rows } = await run({
+      json: true,
+      m: [1, 5],
+      format: ['mxfp4'],
+      scale: ['floor', 'oas'],
+      macro: ['none', 'dynamic'],
+    });
+    expect(adapter).toBeTruthy();
+    expect(tensor).toEqual({ name: 'model.layers.3.mlp.down_proj.weight', n: 384, k: 1024 });
+    expect(rows.length).toBe(8);
+    for (const row of rows) {
+      expect(row.errorOfBound).toBeLessThanOrEqual(1);
+      expect(row.errorOfBound).toBeGreaterThan(0);
+      expect(row.microseconds).toBeGreaterThan(0);
+      expect(row.checkedColumns).toBe(384);
+      // Quantization noise passes through a product with random x unchanged, up to the spread of a small sample.
+      expect(Math.abs(row.sqnrY - row.sqnrWeights)).toBeLessThan(1.5);
+    }
+    const sqnr = (rule: string, macro: string) =>
+      rows.find((row: { rule: string; macro: string }) => row.rule === rule && row.macro === macro)
+        .sqnrWeights;
+    expect(sqnr('oas', 'none')).toBeGreaterThan(sqnr('floor', 'none'));
+    expect(sqnr('oas', 'dynamic 128')).toBeGreaterThan(sqnr('oas', 'none') + 0.8);
+  });
+
+  test.each([
+    [{ file: 'no-such-file.safetensors' }, /no-such-file/],
+    [{ file: 'package.json' }, /safetensors/],
+    [{ tensor: 'model.layers.3.mlp.up_proj.weight' }, /down_proj/],
+    [{ format: ['fp5'] }, /unknown format fp5/],
+    [{ scale: ['best'] }, /unknown scale rule best/],
+    [{ format: ['nvfp4'], block: [32] }, /no combination/],
+    [{ macro: ['sometimes'] }, /macroScale = "sometimes"/],
+  ])('refuses %o', async (options, message) => {
+    await expect(run(options)).rejects.toThrow(message);
+    expect(printed).toEqual([]);
+  });
+
+  test("runs on every linear layer of a block of the real model's checkpoint", async (context) => {
+    if (!existsSync(model)) context.skip(`${model} is not there`);
+    for (const part of ['self_attn.q_proj', 'self_attn.o_proj', 'mlp.gate_proj', 'mlp.down_proj']) {
+      printed = [];
+      const tensor = `model.layers.0.${part}.weight`;
+      const file = `${model}/model-00001-of-00002.safetensors`;
+      const { rows } = await run({ json: true, file, tensor, macro: ['dynamic'] });
+      expect(rows.length).toBe(2);
+      for (const row of rows) expect(row.errorOfBound, `${part} ${row.kernel}`).toBeLessThanOrEqual(1);
+    }
+  });
+});
+
+test('doctor names the adapter, its tiers and limits', async () => {
+  await doctor({});
+  const text = printed.join('\n');
+  for (const word of ['adapter', 'base', 'matrix-i8', 'maxStorageBufferBindingSize'])
+    expect(text).toContain(word);
+  printed = [];
+  await doctor({ json: true });
+  expect(JSON.parse(printed.join('\n')).caps.tiers).toContain('base');
+});
+
+test('selftest prints what it checked', async () => {
+  await selftest({ cases: 2, maxSize: 64, seed: 3 });
+  expect(printed.join('\n')).toMatch(/4 products \(2 bit for bit\).* 0 wrong/);
+});
