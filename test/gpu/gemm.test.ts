@@ -1,0 +1,259 @@
+/** The public way to multiply: uploads, compute passes of the caller, slices of buffers, errors. */
+import { describe, expect, test } from 'vitest';
+import { createStorageBuffer, readBuffer } from '../../src/gpu/buffers.js';
+import { BufferUsage } from '../../src/gpu/constants.js';
+import {
+  createGemm,
+  errorBound,
+  type GpuWeights,
+  gpuFromDevice,
+  InvalidArgumentError,
+  KERNELS,
+  matmul,
+  planGemm,
+  type QuantizedMatrix,
+  quantize,
+  referenceProduct,
+  UnsupportedError,
+  uploadWeights,
+} from '../../src/index.js';
+import { useGpu } from '../support/gpu.js';
+import { Random } from '../support/random.js';
+
+const context = useGpu();
+const random = new Random(2);
+
+function matrix(
+  rows: number,
+  cols: number,
+  options: Partial<Parameters<typeof quantize>[1]> = {},
+): QuantizedMatrix {
+  return quantize(random.normals(rows * cols), { rows, cols, format: 'mxfp4', ...options });
+}
+
+/** Largest error of y against f64 in parts of the kernel's bound. */
+function worstError(
+  y: Float32Array,
+  x: Float32Array,
+  q: QuantizedMatrix,
+  m: number,
+  bias?: Float32Array,
+): number {
+  const problem = {
+    m,
+    n: q.rows,
+    k: q.cols,
+    format: q.format,
+    blockSize: q.blockSize,
+    ...(q.macroSize && { macroSize: q.macroSize }),
+    x: 'f32',
+    y: 'f32',
+    bias: bias !== undefined,
+  } as const;
+  const plan = planGemm(problem, context.gpu.caps);
+  const roundings = KERNELS[plan.kernel].roundings(plan.constants, problem);
+  const reference = referenceProduct(x, q, m, bias);
+  return Math.max(
+    ...Array.from(y, (value, i) => Math.abs(value - reference.y[i]!) / errorBound(reference, i, roundings)),
+  );
+}
+
+describe('matmul', () => {
+  test.each([
+    // m, n, k and options; gpt-oss has k = 2880, not a multiple of the macro block of 128.
+    [1, 48, 2880, { macroScale: 'static' }],
+    [9, 33, 2880, { macroScale: 'dynamic', macroSize: 64 }],
+    [3, 17, 96, { format: 'nvfp4' }],
+    [7, 5, 48, { blockSize: 16 }],
+    [70, 65, 128, { tile: '2d', format: 'nvfp4' }],
+  ] as const)('m %i, n %i, k %i, %o', async (m, n, k, options) => {
+    const q = matrix(n, k, options);
+    const x = random.normals(m * k);
+    using weights = await uploadWeights(context.gpu, q);
+    expect(worstError(await matmul(context.gpu, x, weights, { m }), x, q, m)).toBeLessThanOrEqual(1);
+    const bias = random.normals(n);
+    expect(worstError(await matmul(context.gpu, x, weights, { m, bias }), x, q, m, bias)).toBeLessThanOrEqual(
+      1,
+    );
+  });
+
+  test('rotates x for weights that were rotated, so that the product is that of the originals', async () => {
+    const [m, n, k] = [5, 20, 160];
+    const values = random.normals(n * k);
+    const x = random.normals(m * k);
+    const y: Float32Array[] = [];
+    for (const hadamard of [false, true]) {
+      const q = quantize(values, { rows: n, cols: k, format: 'nvfp4', hadamard });
+      using weights = await uploadWeights(context.gpu, q);
+      y.push(await matmul(context.gpu, x, weights, { m }));
+      expect(worstError(y.at(-1)!, x, q, m)).toBeLessThanOrEqual(1);
+    }
+    // Both approximate x · wᵀ: they differ by quantization noise, about a tenth of the values' size, not more.
+    const norm = (v: Float32Array) => Math.hypot(...v);
+    const difference = y[0]!.map((value, i) => value - y[1]![i]!);
+    expect(norm(difference) / norm(y[0]!)).toBeLessThan(0.25);
+  });
+
+  test('scales of the smallest and largest size', async () => {
+    // Bytes 1 and 250 are 2^-126 and 2^123; rows of x of 2^100 and 2^-100 bring one product each back into range.
+    const k = 64;
+    const q: QuantizedMatrix = {
+      format: 'mxfp4',
+      rows: 2,
+      cols: k,
+      blockSize: 32,
+      codes: new Uint8Array(k).fill(0x22),
+      scales: Uint8Array.of(1, 1, 250, 250),
+      globalScale: 1,
+      hadamard: false,
+    };
+    using weights = await uploadWeights(context.gpu, q);
+    const x = new Float32Array(2 * k).fill(2 ** 100, 0, k).fill(2 ** -100, k);
+    const y = await matmul(context.gpu, x, weights, { m: 2 });
+    expect([y[0], y[3]]).toEqual([k * 2 ** -26, k * 2 ** 23]);
+  });
+
+  test('nvfp4 scales in the subnormal range of E4M3', async () => {
+    const q: QuantizedMatrix = {
+      format: 'nvfp4',
+      rows: 1,
+      cols: 128,
+      blockSize: 16,
+      codes: new Uint8Array(64).fill(0x22),
+      scales: Uint8Array.of(0, 1, 2, 7, 8, 9, 15, 0x7e),
+      globalScale: 2 ** 9,
+      hadamard: false,
+    };
+    using weights = await uploadWeights(context.gpu, q);
+    const y = await matmul(context.gpu, new Float32Array(128).fill(1), weights, { m: 1 });
+    // Multiples of 2^-9: 0, 1, 2, 7 | 8, 9, 15 | 448 · 512, sixteen times each.
+    expect([...y]).toEqual([16 * (0 + 1 + 2 + 7 + 8 + 9 + 15 + 448 * 512)]);
+  });
+});
+
+describe('encode', () => {
+  test('works on slices of larger buffers and leaves the rest untouched', async () => {
+    const { gpu } = context;
+    for (const [m, n, k] of [
+      [1, 13, 64],
+      [6, 13, 64],
+    ] as const) {
+      const q = matrix(n, k);
+      const x = random.normals(m * k);
+      using weights = await uploadWeights(gpu, q);
+      using gemm = await createGemm(gpu, { m, weights });
+      const xs = new Float32Array(64 + m * k).fill(Number.NaN);
+      xs.set(x, 64);
+      const sentinel = -999;
+      const xBuffer = createStorageBuffer(gpu.device, 'x', xs);
+      const yBuffer = createStorageBuffer(gpu.device, 'y', new Float32Array(64 + m * n + 64).fill(sentinel));
+      const encoder = gpu.device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      for (let i = 0; i < 2; i++) {
+        gemm.encode(pass, {
+          x: { buffer: xBuffer, offset: 256 },
+          y: { buffer: yBuffer, offset: 256, size: m * n * 4 },
+        });
+      }
+      pass.end();
+      gpu.device.queue.submit([encoder.finish()]);
+      const y = new Float32Array(await readBuffer(gpu.device, yBuffer));
+      expect(worstError(y.slice(64, 64 + m * n), x, q, m)).toBeLessThanOrEqual(1);
+      expect([...y.slice(0, 64), ...y.slice(64 + m * n, 64 + m * n + 64)]).toEqual(Array(128).fill(sentinel));
+      xBuffer.destroy();
+      yBuffer.destroy();
+    }
+  });
+
+  test('refuses buffers that are missing, too small, aliased or of the wrong usage', async () => {
+    const { gpu } = context;
+    using weights = await uploadWeights(gpu, matrix(8, 32));
+    using gemm = await createGemm(gpu, { m: 2, weights, bias: true });
+    const x = createStorageBuffer(gpu.device, 'x', 2 * 32 * 4);
+    const y = createStorageBuffer(gpu.device, 'y', 2 * 8 * 4);
+    const bias = createStorageBuffer(gpu.device, 'bias', 8 * 4);
+    const uniform = gpu.device.createBuffer({ size: 1024, usage: BufferUsage.UNIFORM });
+    const encode = (buffers: Parameters<typeof gemm.encode>[1]) => () => {
+      const encoder = gpu.device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      try {
+        gemm.encode(pass, buffers);
+      } finally {
+        pass.end();
+      }
+    };
+    expect(encode({ x, y, bias })).not.toThrow();
+    expect(encode({ x, y })).toThrow(/bias is missing; it is f32\[8\]/);
+    expect(encode({ x: y, y, bias })).toThrow(/x has 64 bytes; f32\[2, 32\] needs 256/);
+    expect(encode({ x: { buffer: x, offset: 256 }, y, bias })).toThrow(/x has 0 bytes/);
+    expect(encode({ x, y: x, bias })).toThrow(/y shares its buffer with x/);
+    expect(encode({ x: uniform, y, bias })).toThrow(/without GPUBufferUsage.STORAGE/);
+    using plain = await createGemm(gpu, { m: 2, weights });
+    const pass = gpu.device.createCommandEncoder().beginComputePass();
+    expect(() => plain.encode(pass, { x, y, bias })).toThrow(InvalidArgumentError);
+    for (const buffer of [x, y, bias, uniform]) buffer.destroy();
+  });
+});
+
+describe('typed errors', () => {
+  test('matmul refuses wrong lengths', async () => {
+    using weights = await uploadWeights(context.gpu, matrix(4, 32));
+    const run = (x: number, m: number, bias?: number) =>
+      matmul(context.gpu, new Float32Array(x), weights, { m, ...(bias && { bias: new Float32Array(bias) }) });
+    await expect(run(31, 1)).rejects.toThrow(/x has 31 values; \[1, 32\] needs 32/);
+    await expect(run(32, 1, 5)).rejects.toThrow(/bias has 5 values; \[4\] needs 4/);
+    await expect(run(0, 0)).rejects.toThrow(InvalidArgumentError);
+  });
+
+  test('uploadWeights refuses a matrix that is not what it says', async () => {
+    const q = matrix(4, 64);
+    await expect(uploadWeights(context.gpu, { ...q, codes: q.codes.subarray(1) })).rejects.toThrow(
+      /codes has 127 bytes/,
+    );
+    await expect(uploadWeights(context.gpu, { ...q, scales: q.scales.map(() => 255) })).rejects.toThrow(
+      /scale byte 255/,
+    );
+  });
+
+  test('f16 operands are refused by name', async () => {
+    using weights = await uploadWeights(context.gpu, matrix(4, 32));
+    await expect(createGemm(context.gpu, { m: 1, weights, x: 'f16' })).rejects.toThrow(UnsupportedError);
+  });
+
+  test('weights above the limits of a device are refused before anything is allocated', async () => {
+    const limit = 128 * 2 ** 20;
+    const device = new Proxy(context.gpu.device, {
+      get: (target, key) => {
+        if (key === 'limits') return { maxStorageBufferBindingSize: limit, maxBufferSize: limit };
+        if (key === 'features' || key === 'queue') return Reflect.get(target, key, target);
+        throw new Error(`device.${String(key)} was used`);
+      },
+    });
+    const [rows, cols] = [4096, 2 ** 16 + 32];
+    const q: QuantizedMatrix = {
+      format: 'mxfp4',
+      rows,
+      cols,
+      blockSize: 32,
+      codes: new Uint8Array((rows * cols) / 2),
+      scales: new Uint8Array((rows * cols) / 32),
+      globalScale: 1,
+      hadamard: false,
+    };
+    await expect(uploadWeights(Object.create(context.gpu, { device: { value: device } }), q)).rejects.toThrow(
+      /maxStorageBufferBindingSize of 134217728/,
+    );
+  });
+});
+
+test('a borrowed device is used and left alive', async () => {
+  const borrowed = gpuFromDevice(context.gpu.device);
+  const q = matrix(4, 32);
+  const x = random.normals(32);
+  const weights: GpuWeights = await uploadWeights(borrowed, q);
+  borrowed.destroy();
+  expect(worstError(await matmul(borrowed, x, weights, { m: 1 }), x, q, 1)).toBeLessThanOrEqual(1);
+  weights.destroy();
+  weights.destroy();
+  expect(() => gpuFromDevice({} as GPUDevice)).toThrow(InvalidArgumentError);
+});

@@ -1,0 +1,123 @@
+/** Every kernel of the registry, in every variant and with every weight format, compiles and is right. */
+import { describe, expect, test } from 'vitest';
+import { describeShader } from '../../src/gemm/kernels.js';
+import { formatLabel, type GemmProblem } from '../../src/gemm/problem.js';
+import { describeReport, selfTest } from '../../src/gemm/selftest.js';
+import { getPipeline } from '../../src/gpu/pipeline.js';
+import { composeShader } from '../../src/gpu/shader.js';
+import { KERNELS, planWith, ShaderError } from '../../src/index.js';
+import { adapterId, useGpu } from '../support/gpu.js';
+
+const context = useGpu();
+
+// SwiftShader takes seconds to compile a large tile, so there each kernel's smallest variant has to do; lavapipe and
+// real GPUs run all of them.
+const thorough = adapterId() !== 'swiftshader';
+
+const WEIGHTS: Pick<GemmProblem, 'format' | 'blockSize' | 'macroSize'>[] = [
+  { format: 'nvfp4', blockSize: 16 },
+  ...[16, 32].flatMap((blockSize) => [
+    { format: 'mxfp4' as const, blockSize },
+    ...([128, 64, 32] as const).map((macroSize) => ({ format: 'mxfp4' as const, blockSize, macroSize })),
+  ]),
+];
+
+describe.each(Object.values(KERNELS).map((kernel) => [kernel.id, kernel] as const))('%s', (_, kernel) => {
+  const variants = thorough ? kernel.variants : kernel.variants.slice(0, 1);
+  test.each(WEIGHTS.map((weights) => [formatLabel(weights), weights] as const))(
+    'compiles for %s',
+    async (_, weights) => {
+      const { device, caps } = context.gpu;
+      for (const constants of variants) {
+        for (const bias of [false, true]) {
+          const problem: GemmProblem = { m: 5, n: 7, k: 64, ...weights, x: 'f32', y: 'f32', bias };
+          expect(planWith(kernel.id, constants, problem, caps).label).toContain(kernel.id);
+          await getPipeline(device, composeShader(describeShader(kernel, constants, problem)));
+        }
+      }
+    },
+  );
+});
+
+test('agrees with f64 on random problems, bit for bit on exact ones', async () => {
+  const report = thorough
+    ? await selfTest(context.gpu, { cases: 1000, seed: 1 })
+    : await selfTest(context.gpu, { cases: 40, seed: 1, maxSize: 120, variants: 'first' });
+  console.log(describeReport(report));
+  expect(report.failures).toEqual([]);
+  // A report that checked nothing, or whose bounds are far too wide or were not reached at all, proves nothing.
+  expect(report.exactProducts).toBe(report.products / 2);
+  for (const id of Object.keys(KERNELS))
+    expect(report.kernels.some((label) => label.startsWith(`${id}.`))).toBe(true);
+  for (const fraction of Object.values(report.worst)) {
+    expect(fraction).toBeGreaterThan(0.005);
+    expect(fraction).toBeLessThanOrEqual(1);
+  }
+}, 600_000);
+
+test('a shader that does not compile says where, in which file, and shows the composed source', async () => {
+  const shader = composeShader({
+    label: 'broken',
+    constants: { SIZE: 4 },
+    modules: [
+      { name: 'good.wgsl', source: 'fn four() -> u32 {\n  return SIZE;\n}\n' },
+      { name: 'bad.wgsl', source: '@compute @workgroup_size(1)\nfn main() {\n  let x = missing();\n}\n' },
+    ],
+  });
+  const error = await getPipeline(context.gpu.device, shader).catch((e: unknown) => e);
+  expect(error).toBeInstanceOf(ShaderError);
+  expect((error as ShaderError).message).toMatch(
+    /broken does not compile\n {2}bad\.wgsl:3:\d+ \(composed line 7\): .*missing/,
+  );
+  expect((error as ShaderError).message).toContain('let x = missing();');
+  expect((error as ShaderError).source).toContain('const SIZE = 4u;');
+});
+
+test('a failed compilation is not remembered, a successful one is shared', async () => {
+  const { device } = context.gpu;
+  const main = (body: string) =>
+    composeShader({
+      label: 'main',
+      constants: {},
+      modules: [{ name: 'main.wgsl', source: `@compute @workgroup_size(1) fn main() { ${body} }` }],
+    });
+  const broken = main('nonsense');
+  const first = getPipeline(device, broken);
+  await expect(first).rejects.toThrow(ShaderError);
+  const second = getPipeline(device, broken);
+  expect(second).not.toBe(first);
+  await expect(second).rejects.toThrow(ShaderError);
+  expect(getPipeline(device, main(''))).toBe(getPipeline(device, main('')));
+});
+
+test('the self test finds a kernel that is wrong', async () => {
+  // The same check on a GPU whose results are off by one part in a thousand in one element.
+  const { failures } = await selfTest(tamperedGpu(), { cases: 2, maxSize: 40, variants: 'first' });
+  expect(failures.length).toBe(4);
+  expect(failures[0]!.what).toContain('seed 1, case 0');
+});
+
+/** The same device, but every buffer that is read back has its first value changed. */
+function tamperedGpu() {
+  const { gpu } = context;
+  const device = new Proxy(gpu.device, {
+    get(target, key) {
+      const value = Reflect.get(target, key, target);
+      if (key === 'createBuffer') {
+        return (descriptor: GPUBufferDescriptor) => {
+          const buffer = target.createBuffer(descriptor);
+          const original = buffer.getMappedRange.bind(buffer);
+          buffer.getMappedRange = (...range: []) => {
+            const bytes = original(...range);
+            const values = new Float32Array(bytes);
+            values[0] = values[0]! * 1.001 + 0.001;
+            return bytes;
+          };
+          return buffer;
+        };
+      }
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+  return Object.create(gpu, { device: { value: device } });
+}
