@@ -1,7 +1,7 @@
 // y[m, n] = x[m, k] · w[n, k]ᵀ with tiles of both operands in workgroup memory, all in f32.
 //
 // x        f32[m, k]
-// w_codes  u8[n, k / 2], eight codes to a word
+// w_codes  kernel order, eight codes to a word: u32[n, chunks of 32 codes, 4]
 //
 // A workgroup computes TILE_M × TILE_N of y in steps of TILE_K along k; a thread computes THREAD_M × THREAD_N of it.
 // Each step, threads take patches of four rows: 4 × 4 values of x, 4 × 8 codes of w (decoded and scaled here, once),
@@ -42,10 +42,9 @@ fn load_w(row: u32, k: u32) -> array<vec4<f32>, 2> {
   }
   let block = k / BLOCK_SIZE;
   let scale = block_scale(row, block) * macro_scale(row, block);
-  var w = dequant8(w_codes[row * (problem.k / 8u) + k / 8u]);
-  w[0] *= scale;
-  w[1] *= scale;
-  return w;
+  let w = dequant8(w_codes[row * (chunks_per_row() * 4u) + k / 8u]);
+  // Two factors, as their product may be out of range.
+  return array<vec4<f32>, 2>(w[0] * DECODED_UNIT * scale, w[1] * DECODED_UNIT * scale);
 }
 
 fn fill_x_tile(thread: u32, first_row: u32, first_k: u32) {

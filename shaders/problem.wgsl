@@ -10,3 +10,8 @@ struct Problem {
 }
 
 @group(0) @binding(0) var<uniform> problem: Problem;
+
+// Weights lie in chunks of 32 values along k, the last one of a row filled up with zeros (see src/matrix/pack.ts).
+fn chunks_per_row() -> u32 {
+  return (problem.k + 31u) / 32u;
+}

@@ -195,7 +195,9 @@ export async function createGemm(gpu: Gpu, options: GemmOptions): Promise<Gemm> 
     bias: options.bias ?? false,
   };
   const plan = options.plan ?? planGemm(problem, gpu.caps);
-  const shader = composeShader(describeShader(KERNELS[plan.kernel], plan.constants, problem));
+  const shader = composeShader(
+    describeShader(KERNELS[plan.kernel], plan.constants, problem, await gpu.probe()),
+  );
   const [pipeline, rotation] = await Promise.all([
     getPipeline(gpu.device, shader),
     weights.hadamard ? Rotation.create(gpu, problem.m, problem.k) : undefined,

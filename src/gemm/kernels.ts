@@ -1,8 +1,9 @@
 /** The registry: every kernel, its variants, and what each needs from a device. */
 import type { Caps, Tier } from '../gpu/caps.js';
+import type { Probe } from '../gpu/probe.js';
 import type { ShaderDescription } from '../gpu/shader.js';
 import { formatLabel, type GemmProblem } from './problem.js';
-import { ALGORITHMS, commonModules } from './shaders.js';
+import { ALGORITHMS, commonModules, ROWS_MODULES } from './shaders.js';
 
 export type KernelId = keyof typeof ALGORITHMS;
 
@@ -12,6 +13,10 @@ export type KernelConstants = Readonly<Record<string, number>>;
 export interface Kernel {
   readonly id: KernelId;
   readonly tiers: readonly Tier[];
+  /** WGSL extensions. */
+  readonly enables?: readonly string[];
+  /** Least subgroup size that the variant is right with. */
+  minSubgroupSize?(c: KernelConstants): number;
   /** Sets of constants worth choosing between. */
   readonly variants: readonly KernelConstants[];
   /** Constants as they appear in labels, e.g. `64x64x16`. */
@@ -35,17 +40,29 @@ const gemv: Kernel = {
   id: 'gemv',
   tiers: ['base'],
   variants: [
-    { LANES: 32, GROUPS: 4, ROWS: 1 },
-    { LANES: 64, GROUPS: 4, ROWS: 2 },
-    { LANES: 128, GROUPS: 1, ROWS: 4 },
+    { LANES: 32, GROUPS: 8, ROWS: 2, X_ROWS: 1, SLAB: 2048 },
+    { LANES: 32, GROUPS: 8, ROWS: 4, X_ROWS: 1, SLAB: 2048 },
+    { LANES: 32, GROUPS: 16, ROWS: 2, X_ROWS: 1, SLAB: 2048 },
+    { LANES: 16, GROUPS: 16, ROWS: 2, X_ROWS: 2, SLAB: 1024 },
+    { LANES: 16, GROUPS: 16, ROWS: 4, X_ROWS: 4, SLAB: 512 },
+    { LANES: 8, GROUPS: 32, ROWS: 4, X_ROWS: 8, SLAB: 256 },
   ],
-  tileLabel: (c) => `${c.LANES}x${c.GROUPS}x${c.ROWS}`,
+  tileLabel: (c) => `${c.LANES}x${c.GROUPS}x${c.ROWS}x${c.X_ROWS}`,
   threads: (c) => c.LANES! * c.GROUPS!,
-  sharedBytes: (c) => c.LANES! * c.GROUPS! * c.ROWS! * 4,
-  workgroups: (c, p) => ({ x: Math.ceil(p.n / (c.GROUPS! * c.ROWS!)), y: 1, z: p.m }),
+  sharedBytes: (c) => c.X_ROWS! * c.SLAB! * 4.5 + c.LANES! * c.GROUPS! * 16,
+  workgroups: (c, p) => ({ x: Math.ceil(p.n / (c.GROUPS! * c.ROWS!)), y: 1, z: Math.ceil(p.m / c.X_ROWS!) }),
   foldsX: true,
-  // Eight in a chunk's products, two to scale them, one a step, one a halving, and four for scale, tensor scale, bias.
-  roundings: (c, p) => Math.ceil(p.k / 16 / c.LANES!) + Math.log2(c.LANES!) + 14,
+  // One a product, one a block of the lane's, one a halving; the rest for scales and bias.
+  roundings: (c, p) => p.blockSize + Math.ceil(p.k / p.blockSize / c.LANES!) + 1 + Math.log2(c.LANES!) + 7,
+};
+
+const gemvSubgroup: Kernel = {
+  ...gemv,
+  id: 'gemv_subgroup',
+  tiers: ['subgroups'],
+  enables: ['subgroups'],
+  sharedBytes: (c) => c.X_ROWS! * c.SLAB! * 4.5,
+  minSubgroupSize: (c) => c.LANES!,
 };
 
 const gemmTiled: Kernel = {
@@ -64,22 +81,38 @@ const gemmTiled: Kernel = {
   roundings: (_, p) => p.k + 5,
 };
 
-export const KERNELS: Readonly<Record<KernelId, Kernel>> = { gemv, gemm_tiled: gemmTiled };
+export const KERNELS: Readonly<Record<KernelId, Kernel>> = {
+  gemv,
+  gemv_subgroup: gemvSubgroup,
+  gemm_tiled: gemmTiled,
+};
 
 /** `gemm_tiled.mxfp4.f32.64x64x16`: kernel, weight format, type of x, tile. */
 export function kernelLabel(kernel: Kernel, c: KernelConstants, p: GemmProblem): string {
   return `${kernel.id}.${formatLabel(p)}.${p.x}.${kernel.tileLabel(c)}${p.bias ? '.bias' : ''}`;
 }
 
-export function describeShader(kernel: Kernel, c: KernelConstants, p: GemmProblem): ShaderDescription {
+export function describeShader(
+  kernel: Kernel,
+  c: KernelConstants,
+  p: GemmProblem,
+  probe: Probe,
+): ShaderDescription {
+  // The rows modules declare ROWS themselves.
+  const { ROWS: _, ...withoutRows } = c;
   return {
     label: kernelLabel(kernel, c, p),
+    ...(kernel.enables && { enables: kernel.enables }),
     constants: {
       BLOCK_SIZE: p.blockSize,
       ...(p.macroSize && { MACRO_SIZE: p.macroSize }),
-      ...c,
+      ...withoutRows,
     },
-    modules: [...commonModules(p), ALGORITHMS[kernel.id]],
+    modules: [
+      ...commonModules(p, probe),
+      ...(c.ROWS ? [ROWS_MODULES[c.ROWS]!] : []),
+      ...ALGORITHMS[kernel.id],
+    ],
   };
 }
 
@@ -87,6 +120,10 @@ export function describeShader(kernel: Kernel, c: KernelConstants, p: GemmProble
 export function refusal(kernel: Kernel, c: KernelConstants, caps: Caps): string | undefined {
   const missing = kernel.tiers.filter((tier) => !caps.tiers.includes(tier));
   if (missing.length) return `the device lacks ${missing.join(', ')}`;
+  const lanes = kernel.minSubgroupSize?.(c) ?? 0;
+  if (lanes > (caps.subgroupMinSize ?? 0)) {
+    return `it needs subgroups of ${lanes}, and the device's may have ${caps.subgroupMinSize ?? 'any size'}`;
+  }
   const threads = kernel.threads(c);
   if (threads > caps.limits.maxComputeInvocationsPerWorkgroup) {
     return `${threads} threads exceed maxComputeInvocationsPerWorkgroup = ${caps.limits.maxComputeInvocationsPerWorkgroup}`;

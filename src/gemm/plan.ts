@@ -19,8 +19,8 @@ export interface GemmPlan {
   readonly reason: string;
 }
 
-/** Up to this many rows of x, decoding every weight once per row beats filling tiles that are mostly empty. */
-const GEMV_MAX_M = 4;
+/** Up to this many rows of x, decoding weights again for every few rows beats filling tiles. */
+const GEMV_MAX_M = 256;
 
 /**
  * Chooses a kernel for a problem on a device. Pure: the same problem and caps give the same plan.
@@ -49,16 +49,25 @@ export function planWith(
 }
 
 function planGemv(p: GemmProblem, caps: Caps): GemmPlan {
-  const chunks = p.k / 16;
-  // A lane for each chunk of sixteen codes as far as they go; several rows a group where n leaves enough groups.
-  const wanted = chunks <= 64 ? 32 : p.n <= 8192 ? 64 : 128;
-  const fitting = KERNELS.gemv.variants.filter((c) => !refusal(KERNELS.gemv, c, caps));
-  const constants = fitting.find((c) => c.LANES === wanted) ?? fitting[0];
-  if (!constants) throw new UnsupportedError('plan', "no variant of gemv fits the device's limits");
-  const reason =
-    `m = ${p.m} ≤ ${GEMV_MAX_M}: limited by reading weights, each decoded where it is used; ` +
-    `${constants.LANES} lanes share the ${chunks} chunks of a row`;
-  return planWith('gemv', constants, p, caps, reason);
+  // Rows of x that share a decoded weight: more amortize its decoding, but take registers and shorten the groups of
+  // lanes. Where n leaves few groups, each takes fewer rows of w.
+  const wanted =
+    p.m === 1
+      ? p.n >= 8192
+        ? { X_ROWS: 1, ROWS: 4 }
+        : { X_ROWS: 1, ROWS: 2, GROUPS: 16 }
+      : { X_ROWS: p.m <= 4 ? 2 : p.m <= 24 ? 4 : 8 };
+  const matches = (c: KernelConstants) => Object.entries(wanted).every(([name, value]) => c[name] === value);
+  for (const kernel of [KERNELS.gemv_subgroup, KERNELS.gemv]) {
+    const fitting = kernel.variants.filter((c) => !refusal(kernel, c, caps));
+    const constants = fitting.find(matches) ?? fitting.findLast((c) => c.X_ROWS! <= wanted.X_ROWS);
+    if (!constants) continue;
+    const reason =
+      `m = ${p.m} ≤ ${GEMV_MAX_M}: weights are decoded where they are used, once for ${constants.X_ROWS} rows of x; ` +
+      `${constants.LANES} lanes share a row of w, summed ${kernel.id === 'gemv' ? 'in workgroup memory' : 'by subgroup shuffles'}`;
+    return planWith(kernel.id, constants, p, caps, reason);
+  }
+  throw new UnsupportedError('plan', "no variant of gemv fits the device's limits");
 }
 
 function planTiled(p: GemmProblem, caps: Caps): GemmPlan {

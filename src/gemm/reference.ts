@@ -39,8 +39,8 @@ export function referenceProduct(
         sum += product;
         size += Math.abs(product);
         if (Math.abs(b) < 2 ** -123) lost += Math.abs(product);
-        // A subnormal x, product of x and a code, or product of x and a weight counts as zero.
-        lost += (Math.abs(b) + 1) * 2 ** -125;
+        // A product of x and a weight, or of x and a code in units of 2^-14, may be subnormal and count as zero.
+        lost += Math.abs(b) * 2 ** -111 + 2 ** -125;
       }
       const at = row * n + col;
       y[at] = sum + (bias ? bias[col]! : 0);

@@ -2,9 +2,10 @@ import { UnsupportedError } from '../errors.js';
 import type { Format, MacroSize } from '../formats/formats.js';
 import { alignedSize, checkBufferSize, createStorageBuffer } from '../gpu/buffers.js';
 import type { Gpu } from '../gpu/gpu.js';
+import { pack } from '../matrix/pack.js';
 import { type QuantizedMatrix, validateMatrix } from '../matrix/quantized-matrix.js';
 
-/** An FP4 weight matrix w[n, k] on the GPU, in canonical bytes. */
+/** An FP4 weight matrix w[n, k] on the GPU, in kernel order. */
 export class GpuWeights {
   readonly format: Format;
   readonly n: number;
@@ -59,15 +60,17 @@ export async function uploadWeights(
 ): Promise<GpuWeights> {
   validateMatrix(q);
   const { device } = gpu;
-  const parts = { codes: q.codes, scales: q.scales, ...(q.macroScales && { macroScales: q.macroScales }) };
+  const parts = pack(q);
   for (const [name, bytes] of Object.entries(parts)) {
     checkBufferSize(device.limits, `${label} ${name}`, alignedSize(bytes.byteLength));
   }
   device.pushErrorScope('out-of-memory');
   const buffers = {
-    codes: createStorageBuffer(device, `fp4 ${label} codes`, q.codes),
-    scales: createStorageBuffer(device, `fp4 ${label} scales`, q.scales),
-    ...(q.macroScales && { macroScales: createStorageBuffer(device, `fp4 ${label} macro`, q.macroScales) }),
+    codes: createStorageBuffer(device, `fp4 ${label} codes`, parts.codes),
+    scales: createStorageBuffer(device, `fp4 ${label} scales`, parts.scales),
+    ...(parts.macroScales && {
+      macroScales: createStorageBuffer(device, `fp4 ${label} macro`, parts.macroScales),
+    }),
   };
   const error = await device.popErrorScope();
   const weights = new GpuWeights(q, buffers);

@@ -1,5 +1,6 @@
 import { InvalidArgumentError, UnsupportedError } from '../errors.js';
 import { type AdapterInfo, type Caps, copyAdapterInfo, readCaps } from './caps.js';
+import { type Probe, probeDevice } from './probe.js';
 
 /** Features that some kernel or measurement uses; requested where the adapter has them. */
 const USEFUL_FEATURES = [
@@ -34,6 +35,11 @@ export class Gpu {
     this.adapterInfo = adapterInfo;
     this.caps = caps;
     this.#owner = owner;
+  }
+
+  /** What the device's arithmetic does where WGSL leaves it open; found out once a device. */
+  probe(): Promise<Probe> {
+    return probeDevice(this.device);
   }
 
   /** Destroys the device if this object owns it; does nothing for a borrowed one or the second time. */

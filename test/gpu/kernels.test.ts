@@ -1,6 +1,6 @@
 /** Every kernel of the registry, in every variant and with every weight format, compiles and is right. */
 import { describe, expect, test } from 'vitest';
-import { describeShader } from '../../src/gemm/kernels.js';
+import { describeShader, refusal } from '../../src/gemm/kernels.js';
 import { formatLabel, type GemmProblem } from '../../src/gemm/problem.js';
 import { describeReport, selfTest } from '../../src/gemm/selftest.js';
 import { getPipeline } from '../../src/gpu/pipeline.js';
@@ -23,16 +23,19 @@ const WEIGHTS: Pick<GemmProblem, 'format' | 'blockSize' | 'macroSize'>[] = [
 ];
 
 describe.each(Object.values(KERNELS).map((kernel) => [kernel.id, kernel] as const))('%s', (_, kernel) => {
-  const variants = thorough ? kernel.variants : kernel.variants.slice(0, 1);
   test.each(WEIGHTS.map((weights) => [formatLabel(weights), weights] as const))(
     'compiles for %s',
     async (_, weights) => {
       const { device, caps } = context.gpu;
-      for (const constants of variants) {
+      const able = kernel.variants.filter((constants) => !refusal(kernel, constants, caps));
+      // SwiftShader's subgroups of four are too small for gemv_subgroup; lavapipe and GPUs have to run every kernel.
+      if (thorough) expect(able.length, 'variants that this adapter can run').toBeGreaterThan(0);
+      const probe = await context.gpu.probe();
+      for (const constants of thorough ? able : able.slice(0, 1)) {
         for (const bias of [false, true]) {
           const problem: GemmProblem = { m: 5, n: 7, k: 64, ...weights, x: 'f32', y: 'f32', bias };
           expect(planWith(kernel.id, constants, problem, caps).label).toContain(kernel.id);
-          await getPipeline(device, composeShader(describeShader(kernel, constants, problem)));
+          await getPipeline(device, composeShader(describeShader(kernel, constants, problem, probe)));
         }
       }
     },
@@ -47,13 +50,25 @@ test('agrees with f64 on random problems, bit for bit on exact ones', async () =
   expect(report.failures).toEqual([]);
   // A report that checked nothing, or whose bounds are far too wide or were not reached at all, proves nothing.
   expect(report.exactProducts).toBe(report.products / 2);
-  for (const id of Object.keys(KERNELS))
-    expect(report.kernels.some((label) => label.startsWith(`${id}.`))).toBe(true);
-  for (const fraction of Object.values(report.worst)) {
+  const ran = Object.keys(KERNELS).filter((id) => report.kernels.some((label) => label.startsWith(`${id}.`)));
+  expect(ran).toEqual(thorough ? Object.keys(KERNELS) : ['gemv', 'gemm_tiled']);
+  for (const fraction of ran.map((id) => report.worst[id as keyof typeof KERNELS])) {
     expect(fraction).toBeGreaterThan(0.005);
     expect(fraction).toBeLessThanOrEqual(1);
   }
 }, 600_000);
+
+test('decoding that does not rely on subnormal halves is right too', async () => {
+  const cautious = Object.create(context.gpu, { probe: { value: async () => ({ f16Subnormals: false }) } });
+  const { failures, products } = await selfTest(cautious, {
+    cases: 20,
+    seed: 4,
+    maxSize: 100,
+    variants: 'first',
+  });
+  expect(failures).toEqual([]);
+  expect(products).toBeGreaterThanOrEqual(40);
+});
 
 test('a shader that does not compile says where, in which file, and shows the composed source', async () => {
   const shader = composeShader({
@@ -92,8 +107,8 @@ test('a failed compilation is not remembered, a successful one is shared', async
 
 test('the self test finds a kernel that is wrong', async () => {
   // The same check on a GPU whose results are off by one part in a thousand in one element.
-  const { failures } = await selfTest(tamperedGpu(), { cases: 2, maxSize: 40, variants: 'first' });
-  expect(failures.length).toBe(4);
+  const { failures, products } = await selfTest(tamperedGpu(), { cases: 2, maxSize: 40, variants: 'first' });
+  expect(failures.length).toBe(products);
   expect(failures[0]!.what).toContain('seed 1, case 0');
 });
 

@@ -41,8 +41,8 @@ const problem = (m: number, n: number, k: number): GemmProblem => ({
 function coverage(plan: ReturnType<typeof planGemm>): { m: number; n: number } {
   const [x, y, z] = plan.workgroups;
   const c = plan.constants;
-  return plan.kernel === 'gemv'
-    ? { m: z, n: x * y * c.GROUPS! * c.ROWS! }
+  return plan.kernel !== 'gemm_tiled'
+    ? { m: z * c.X_ROWS!, n: x * y * c.GROUPS! * c.ROWS! }
     : { m: y * c.TILE_M!, n: x * c.TILE_N! * z };
 }
 
@@ -51,13 +51,32 @@ describe('planGemm', () => {
     const plan = planGemm(problem(1, 4096, 4096), core);
     expect(planGemm(problem(1, 4096, 4096), core)).toEqual(plan);
     expect(JSON.parse(JSON.stringify(plan))).toEqual(plan);
-    expect(plan.reason).toMatch(/m = 1 ≤ 4/);
+    expect(plan.reason).toMatch(/m = 1 ≤ 256/);
     expect(plan.label).toMatch(/^gemv\.mxfp4\.f32\./);
   });
 
-  test('takes gemv for few rows and tiles for many', () => {
-    const kernels = [1, 2, 4, 5, 64, 8192].map((m) => planGemm(problem(m, 4096, 4096), core).kernel);
-    expect(kernels).toEqual(['gemv', 'gemv', 'gemv', 'gemm_tiled', 'gemm_tiled', 'gemm_tiled']);
+  test('takes gemv for few rows and tiles for many, subgroups where they are large enough', () => {
+    const kernels = (caps: Caps) =>
+      [1, 4, 64, 256, 257, 8192].map((m) => planGemm(problem(m, 4096, 4096), caps).kernel);
+    expect(kernels(core)).toEqual(['gemv', 'gemv', 'gemv', 'gemv', 'gemm_tiled', 'gemm_tiled']);
+    const subgroups: Caps = {
+      ...core,
+      tiers: ['base', 'subgroups'],
+      subgroupMinSize: 32,
+      subgroupMaxSize: 32,
+    };
+    expect(new Set(kernels(subgroups))).toEqual(new Set(['gemv_subgroup', 'gemm_tiled']));
+    // Subgroups of 8 do for the eight lanes that many rows of x take, not for the 32 of one row.
+    const small = { ...subgroups, subgroupMinSize: 8 };
+    expect([1, 64].map((m) => planGemm(problem(m, 4096, 4096), small).kernel)).toEqual([
+      'gemv',
+      'gemv_subgroup',
+    ]);
+  });
+
+  test('shares a decoded weight between as many rows of x as there are', () => {
+    const rows = [1, 2, 4, 5, 24, 25, 64].map((m) => planGemm(problem(m, 4096, 4096), core).constants.X_ROWS);
+    expect(rows).toEqual([1, 2, 2, 4, 4, 8, 8]);
   });
 
   test('runs on core WebGPU whatever the shape, and covers all of y within the grid limits', () => {
@@ -83,7 +102,7 @@ describe('planGemm', () => {
     expect(planGemm(problem(512, 4096, 4096), small).label).toContain('32x32');
     const none = { ...core, limits: { ...core.limits, maxComputeInvocationsPerWorkgroup: 32 } };
     expect(() => planGemm(problem(512, 4096, 4096), none)).toThrow(UnsupportedError);
-    expect(() => planGemm(problem(1, 4096, 4096), none)).toThrow(UnsupportedError);
+    expect(() => planGemm(problem(1, 4096, 4096), none)).toThrow(/no variant of gemv/);
     const big = { TILE_M: 128, TILE_N: 128, TILE_K: 32, THREAD_M: 8, THREAD_N: 8 };
     expect(() => planWith('gemm_tiled', big, problem(512, 4096, 4096), core)).toThrow(
       /32768 bytes of workgroup memory exceed maxComputeWorkgroupStorageSize = 16384/,

@@ -1,0 +1,123 @@
+/**
+ * Kernel order: the canonical bytes of a matrix, rearranged for the GPU. This is the only place that knows it.
+ *
+ * A row is cut into chunks of 32 values, the last one filled up with zeros (k is a multiple of 16). A chunk is four
+ * words of eight codes, loaded at once. Inside a word the codes c0..c7 stand as pairs of halves (c0 c1), (c2 c3), …,
+ * the even one in the low 16 bits, spread so that a mask and at most two shifts bring a pair to where f16 has its sign
+ * (bit 15), the low two exponent bits (11, 10) and the first mantissa bit (9): a half that is the code's value · 2^-14.
+ *
+ * | bit of the half | 15 | 14 | 13 | 12 | 11 10 9 | 8 7 6 | 5 4 3 | 2 1 0 |
+ * |-----------------|----|----|----|----|---------|-------|-------|-------|
+ * | pair            | s0 | s2 | s3 | s1 | eem of 0 | of 1 | of 2  | of 3  |
+ *
+ * Scales keep their order, one byte for each block of a chunk (blocks of 16 have two a chunk, also in a last chunk
+ * that is half empty, where the second is 0); macro factors are as they were.
+ */
+import type { QuantizedMatrix } from './quantized-matrix.js';
+
+/** Values of a chunk. */
+export const CHUNK = 32;
+
+export interface PackedMatrix {
+  /** u32[rows, ceil(cols/32), 4] */
+  readonly codes: Uint32Array;
+  /** u8[rows, ceil(cols/32), 32/blockSize] */
+  readonly scales: Uint8Array;
+  /** u8[rows, ceil(cols/macroSize)] */
+  readonly macroScales?: Uint8Array;
+}
+
+/** Bit of a half that holds the sign of pair p, and lowest bit of its other three. */
+const SIGN_BIT = [15, 12, 14, 13];
+const VALUE_BIT = [9, 6, 3, 0];
+
+/** What byte `pair` (codes 2·pair and 2·pair + 1) of a canonical word contributes to the packed word. */
+const PACK_BYTE: readonly Uint32Array[] = [0, 1, 2, 3].map((pair) =>
+  Uint32Array.from({ length: 256 }, (_, byte) => {
+    const half = (code: number) => ((code >> 3) << SIGN_BIT[pair]!) | ((code & 7) << VALUE_BIT[pair]!);
+    return half(byte & 15) | (half(byte >> 4) << 16);
+  }),
+);
+
+/** Eight codes in canonical order (code i in bits 4i..4i+3) to kernel order. */
+export function packWord(word: number): number {
+  return (
+    (PACK_BYTE[0]![word & 255]! |
+      PACK_BYTE[1]![(word >>> 8) & 255]! |
+      PACK_BYTE[2]![(word >>> 16) & 255]! |
+      PACK_BYTE[3]![word >>> 24]!) >>>
+    0
+  );
+}
+
+/** Inverse of {@link packWord}. */
+export function unpackWord(packed: number): number {
+  let word = 0;
+  for (let i = 0; i < 8; i++) {
+    const half = (i & 1 ? packed >>> 16 : packed) & 0xffff;
+    const pair = i >> 1;
+    const code = (((half >> SIGN_BIT[pair]!) & 1) << 3) | ((half >> VALUE_BIT[pair]!) & 7);
+    word |= code << (4 * i);
+  }
+  return word >>> 0;
+}
+
+/** Canonical bytes to kernel order. */
+export function pack(q: QuantizedMatrix): PackedMatrix {
+  const chunks = Math.ceil(q.cols / CHUNK);
+  const wordsPerRow = q.cols / 8;
+  const codes = new Uint32Array(q.rows * chunks * 4);
+  const bytes = q.codes;
+  for (let row = 0; row < q.rows; row++) {
+    let from = row * wordsPerRow * 4;
+    for (let to = row * chunks * 4; to < row * chunks * 4 + wordsPerRow; to++, from += 4) {
+      codes[to] =
+        PACK_BYTE[0]![bytes[from]!]! |
+        PACK_BYTE[1]![bytes[from + 1]!]! |
+        PACK_BYTE[2]![bytes[from + 2]!]! |
+        PACK_BYTE[3]![bytes[from + 3]!]!;
+    }
+  }
+  return { codes, scales: copyRows(q.scales, q.rows, chunks * (CHUNK / q.blockSize)), ...macro(q) };
+}
+
+/** Kernel order back to canonical bytes; `like` gives the sizes and everything that packing leaves alone. */
+export function unpack(
+  packed: PackedMatrix,
+  like: Omit<QuantizedMatrix, 'codes' | 'scales'>,
+): QuantizedMatrix {
+  const chunks = Math.ceil(like.cols / CHUNK);
+  const wordsPerRow = like.cols / 8;
+  const codes = new Uint8Array((like.rows * like.cols) / 2);
+  const view = new DataView(codes.buffer);
+  for (let row = 0; row < like.rows; row++) {
+    for (let word = 0; word < wordsPerRow; word++) {
+      view.setUint32(
+        (row * wordsPerRow + word) * 4,
+        unpackWord(packed.codes[row * chunks * 4 + word]!),
+        true,
+      );
+    }
+  }
+  return {
+    ...like,
+    codes,
+    scales: copyRows(packed.scales, like.rows, like.cols / like.blockSize),
+    ...macro(packed),
+  };
+}
+
+function macro({ macroScales }: { readonly macroScales?: Uint8Array }) {
+  return macroScales ? { macroScales } : {};
+}
+
+/** Rows of bytes, each cut or filled with zeros to a new width. */
+function copyRows(bytes: Uint8Array, rows: number, width: number): Uint8Array {
+  const from = bytes.length / rows;
+  if (from === width) return bytes;
+  const out = new Uint8Array(rows * width);
+  for (let row = 0; row < rows; row++) {
+    out.set(bytes.subarray(row * from, row * from + Math.min(from, width)), row * width);
+  }
+  return out;
+}

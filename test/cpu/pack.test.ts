@@ -1,0 +1,68 @@
+/** Kernel order against a decoder written from its picture, and back. */
+import { expect, test } from 'vitest';
+import { E2M1_VALUES, type QuantizedMatrix, quantize, unpackE2M1 } from '../../src/index.js';
+import { CHUNK, pack, packWord, unpack, unpackWord } from '../../src/matrix/pack.js';
+import { Random } from '../support/random.js';
+
+/** Value · 2^-14 of a half, as IEEE 754 defines binary16, subnormals included. */
+function halfValue(half: number): number {
+  const exponent = (half >> 10) & 31;
+  const magnitude = exponent ? (1024 + (half & 1023)) * 2 ** (exponent - 25) : (half & 1023) * 2 ** -24;
+  return half & 0x8000 ? -magnitude : magnitude;
+}
+
+/** The shifts and masks of shaders/formats/e2m1_half.wgsl. */
+function decode(word: number): number[] {
+  const pairs = [
+    word & 0x8e008e00,
+    (word << 3) & 0x8e008e00,
+    ((word << 1) & 0x80008000) | ((word << 6) & 0x0e000e00),
+    ((word << 2) & 0x80008000) | ((word << 9) & 0x0e000e00),
+  ];
+  return pairs.flatMap((pair) => [halfValue(pair & 0xffff) * 2 ** 14, halfValue(pair >>> 16) * 2 ** 14]);
+}
+
+test('every code in every place decodes to its value and comes back', () => {
+  for (let place = 0; place < 8; place++) {
+    for (let code = 0; code < 16; code++) {
+      // Neighbours all ones, then all zeros: no bit of theirs may leak.
+      for (const rest of [0, 0xffffffff]) {
+        const word = ((rest & ~(15 << (4 * place))) | (code << (4 * place))) >>> 0;
+        const packed = packWord(word);
+        expect(decode(packed)[place]).toBe(E2M1_VALUES[code]);
+        expect(unpackWord(packed)).toBe(word);
+      }
+    }
+  }
+});
+
+test('packing is a permutation of bits', () => {
+  const seen = new Set(Array.from({ length: 32 }, (_, bit) => packWord((1 << bit) >>> 0)));
+  expect(seen.size).toBe(32);
+  for (const packed of seen) expect(Math.log2(packed) % 1).toBe(0);
+  expect(packWord(0xffffffff)).toBe(0xffffffff);
+});
+
+const random = new Random(5);
+test.each([
+  ['mxfp4', 32, 96, 'static'],
+  ['mxfp4', 16, 48, 'static'],
+  ['mxfp4', 16, 64, 'none'],
+  ['nvfp4', 16, 80, 'none'],
+] as const)('%s, block %i, k = %i, macro %s', (format, blockSize, cols, macroScale) => {
+  const rows = 5;
+  const q = quantize(random.normals(rows * cols), { rows, cols, format, blockSize, macroScale });
+  const packed = pack(q);
+  const chunks = Math.ceil(cols / CHUNK);
+  expect(packed.codes.length).toBe(rows * chunks * 4);
+  expect(packed.scales.length).toBe((rows * chunks * 32) / blockSize);
+  const codes = unpackE2M1(q.codes);
+  for (let row = 0; row < rows; row++) {
+    for (let k = 0; k < chunks * CHUNK; k++) {
+      const value = decode(packed.codes[row * chunks * 4 + (k >> 3)]!)[k & 7]!;
+      expect(value).toBe(k < cols ? E2M1_VALUES[codes[row * cols + k]!] : 0);
+    }
+  }
+  const { codes: _, scales: __, ...rest } = q;
+  expect(unpack(packed, rest)).toEqual({ ...q } satisfies QuantizedMatrix);
+});
