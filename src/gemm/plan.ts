@@ -73,7 +73,7 @@ function planGemv(p: GemmProblem, caps: Caps): GemmPlan {
 function planTiled(p: GemmProblem, caps: Caps): GemmPlan {
   const kernel = KERNELS.gemm_tiled;
   // The largest tile that still gives every part of a large GPU something to do, else the smallest.
-  const wanted = 128;
+  const wanted = 256;
   const fitting = kernel.variants.filter((c) => !refusal(kernel, c, caps));
   const tiles = (c: KernelConstants) => Math.ceil(p.m / c.TILE_M!) * Math.ceil(p.n / c.TILE_N!);
   const constants = fitting.findLast((c) => tiles(c) >= wanted) ?? fitting[0];
