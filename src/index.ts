@@ -1,4 +1,7 @@
 /** fp4-webgpu: 4-bit floating-point quantization and matrix multiplication on WebGPU. */
+export { type ByteSource, blobSource, bytesSource } from './checkpoint/byte-source.js';
+export { type FloatMatrix, readMatrix } from './checkpoint/matrix-source.js';
+export { readSafetensorsHeader, type SafetensorsFile, type TensorInfo } from './checkpoint/safetensors.js';
 export { CheckpointError, Fp4Error, InvalidArgumentError, ShaderError, UnsupportedError } from './errors.js';
 export { decodeE0M8, encodeE0M8 } from './formats/e0m8.js';
 export { decodeE2M1, E2M1_VALUES, encodeE2M1, packE2M1, unpackE2M1 } from './formats/e2m1.js';
@@ -12,11 +15,19 @@ export {
   type GemmOptions,
   type MatmulOptions,
   matmul,
+  problemOf,
 } from './gemm/gemm.js';
 export { KERNELS, type Kernel, type KernelConstants, type KernelId } from './gemm/kernels.js';
 export { type GemmPlan, planGemm, planWith } from './gemm/plan.js';
 export type { GemmProblem } from './gemm/problem.js';
 export { errorBound, type ReferenceProduct, referenceProduct } from './gemm/reference.js';
+export {
+  describeReport,
+  type SelfTestFailure,
+  type SelfTestOptions,
+  type SelfTestReport,
+  selfTest,
+} from './gemm/selftest.js';
 export { GpuWeights, uploadWeights } from './gemm/weights.js';
 export type { BufferSlice } from './gpu/buffers.js';
 export {

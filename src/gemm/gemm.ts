@@ -172,6 +172,22 @@ export class Gemm {
   }
 }
 
+/** The problem of multiplying m rows with given weights, as plans take it. */
+export function problemOf(w: GpuWeights, o: Pick<GemmOptions, 'm' | 'x' | 'y' | 'bias'>): GemmProblem {
+  const { n, k, format, blockSize, macroSize } = w;
+  return {
+    m: o.m,
+    n,
+    k,
+    format,
+    blockSize,
+    ...(macroSize && { macroSize }),
+    x: o.x ?? 'f32',
+    y: o.y ?? 'f32',
+    bias: o.bias ?? false,
+  };
+}
+
 /**
  * Compiles the kernel for a product; asynchronous, shared between equal kernels of a device.
  *
@@ -183,17 +199,7 @@ export class Gemm {
  */
 export async function createGemm(gpu: Gpu, options: GemmOptions): Promise<Gemm> {
   const { weights } = options;
-  const problem: GemmProblem = {
-    m: options.m,
-    n: weights.n,
-    k: weights.k,
-    format: weights.format,
-    blockSize: weights.blockSize,
-    ...(weights.macroSize && { macroSize: weights.macroSize }),
-    x: options.x ?? 'f32',
-    y: options.y ?? 'f32',
-    bias: options.bias ?? false,
-  };
+  const problem = problemOf(weights, options);
   const plan = options.plan ?? planGemm(problem, gpu.caps);
   const shader = composeShader(
     describeShader(KERNELS[plan.kernel], plan.constants, problem, await gpu.probe()),

@@ -9,10 +9,9 @@ import type { QuantizedMatrix } from '../matrix/quantized-matrix.js';
 import { SCALE_RULES } from '../quantize/options.js';
 import { quantize } from '../quantize/quantize.js';
 import { Random } from '../random.js';
-import { matmul } from './gemm.js';
+import { matmul, problemOf } from './gemm.js';
 import { KERNELS, type KernelConstants, type KernelId, kernelLabel, refusal } from './kernels.js';
 import { planWith } from './plan.js';
-import type { GemmProblem } from './problem.js';
 import { errorBound, referenceProduct } from './reference.js';
 import { uploadWeights } from './weights.js';
 
@@ -68,17 +67,7 @@ export async function selfTest(gpu: Gpu, options: SelfTestOptions = {}): Promise
     const { q, x, m, bias } = exact ? exactCase(random, maxSize) : realCase(random, maxSize, index);
     const reference = referenceProduct(x, q, m, bias);
     const weights = await uploadWeights(gpu, q, { label: `self test ${index}` });
-    const problem: GemmProblem = {
-      m,
-      n: q.rows,
-      k: q.cols,
-      format: q.format,
-      blockSize: q.blockSize,
-      ...(q.macroSize && { macroSize: q.macroSize }),
-      x: 'f32',
-      y: 'f32',
-      bias: bias !== undefined,
-    };
+    const problem = problemOf(weights, { m, bias: bias !== undefined });
     for (const { id, constants } of kernelsFor(gpu, variants === 'all' ? index >> 1 : 0)) {
       const kernel = KERNELS[id];
       labels.add(kernelLabel(kernel, constants, problem));

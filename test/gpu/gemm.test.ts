@@ -11,6 +11,7 @@ import {
   KERNELS,
   matmul,
   planGemm,
+  problemOf,
   type QuantizedMatrix,
   quantize,
   referenceProduct,
@@ -31,25 +32,16 @@ function matrix(
   return quantize(random.normals(rows * cols), { rows, cols, format: 'mxfp4', ...options });
 }
 
-/** Largest error of y against f64 in parts of the kernel's bound. */
+/** Largest error of y against f64 in parts of the bound of the kernel that the plan takes. */
 function worstError(
+  weights: GpuWeights,
   y: Float32Array,
   x: Float32Array,
   q: QuantizedMatrix,
   m: number,
   bias?: Float32Array,
-): number {
-  const problem = {
-    m,
-    n: q.rows,
-    k: q.cols,
-    format: q.format,
-    blockSize: q.blockSize,
-    ...(q.macroSize && { macroSize: q.macroSize }),
-    x: 'f32',
-    y: 'f32',
-    bias: bias !== undefined,
-  } as const;
+) {
+  const problem = problemOf(weights, { m, bias: bias !== undefined });
   const plan = planGemm(problem, context.gpu.caps);
   const roundings = KERNELS[plan.kernel].roundings(plan.constants, problem);
   const reference = referenceProduct(x, q, m, bias);
@@ -70,11 +62,11 @@ describe('matmul', () => {
     const q = matrix(n, k, options);
     const x = random.normals(m * k);
     using weights = await uploadWeights(context.gpu, q);
-    expect(worstError(await matmul(context.gpu, x, weights, { m }), x, q, m)).toBeLessThanOrEqual(1);
+    expect(worstError(weights, await matmul(context.gpu, x, weights, { m }), x, q, m)).toBeLessThanOrEqual(1);
     const bias = random.normals(n);
-    expect(worstError(await matmul(context.gpu, x, weights, { m, bias }), x, q, m, bias)).toBeLessThanOrEqual(
-      1,
-    );
+    expect(
+      worstError(weights, await matmul(context.gpu, x, weights, { m, bias }), x, q, m, bias),
+    ).toBeLessThanOrEqual(1);
   });
 
   test('rotates x for weights that were rotated, so that the product is that of the originals', async () => {
@@ -86,7 +78,7 @@ describe('matmul', () => {
       const q = quantize(values, { rows: n, cols: k, format: 'nvfp4', hadamard });
       using weights = await uploadWeights(context.gpu, q);
       y.push(await matmul(context.gpu, x, weights, { m }));
-      expect(worstError(y.at(-1)!, x, q, m)).toBeLessThanOrEqual(1);
+      expect(worstError(weights, y.at(-1)!, x, q, m)).toBeLessThanOrEqual(1);
     }
     // Both approximate x · wᵀ: they differ by quantization noise, about a tenth of the values' size, not more.
     const norm = (v: Float32Array) => Math.hypot(...v);
@@ -158,7 +150,7 @@ describe('encode', () => {
       pass.end();
       gpu.device.queue.submit([encoder.finish()]);
       const y = new Float32Array(await readBuffer(gpu.device, yBuffer));
-      expect(worstError(y.slice(64, 64 + m * n), x, q, m)).toBeLessThanOrEqual(1);
+      expect(worstError(weights, y.slice(64, 64 + m * n), x, q, m)).toBeLessThanOrEqual(1);
       expect([...y.slice(0, 64), ...y.slice(64 + m * n, 64 + m * n + 64)]).toEqual(Array(128).fill(sentinel));
       xBuffer.destroy();
       yBuffer.destroy();
@@ -252,7 +244,7 @@ test('a borrowed device is used and left alive', async () => {
   const x = random.normals(32);
   const weights: GpuWeights = await uploadWeights(borrowed, q);
   borrowed.destroy();
-  expect(worstError(await matmul(borrowed, x, weights, { m: 1 }), x, q, 1)).toBeLessThanOrEqual(1);
+  expect(worstError(weights, await matmul(borrowed, x, weights, { m: 1 }), x, q, 1)).toBeLessThanOrEqual(1);
   weights.destroy();
   weights.destroy();
   expect(() => gpuFromDevice({} as GPUDevice)).toThrow(InvalidArgumentError);
