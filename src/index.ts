@@ -28,6 +28,7 @@ export {
   type SelfTestReport,
   selfTest,
 } from './gemm/selftest.js';
+export { type TuneOptions, type TuneStorage, tuneGemm, tuneKey } from './gemm/tune.js';
 export { GpuWeights, uploadWeights } from './gemm/weights.js';
 export type { BufferSlice } from './gpu/buffers.js';
 export {

@@ -1,5 +1,8 @@
 /** fp4-webgpu/node: what only Node.js has, a WebGPU implementation to load (Dawn) and files to read. */
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { UnsupportedError } from './errors.js';
+import type { TuneStorage } from './gemm/tune.js';
 import { type Gpu, type RequestGpuOptions, requestGpu } from './gpu/gpu.js';
 
 export { openFile } from './checkpoint/file-source.js';
@@ -56,4 +59,43 @@ export async function requestNodeGpu(
   options: DawnOptions & Omit<RequestGpuOptions, 'gpu'> = {},
 ): Promise<Gpu> {
   return requestGpu({ ...options, gpu: await createDawn(options) });
+}
+
+/**
+ * Storage for `tuneGemm` in a JSON file, which is made when the first measurement is written. Each write replaces the
+ * whole file at once, so that a reader never sees half of it; of two processes that tune at a time, the last one wins.
+ * @throws UnsupportedError where the file is there but is not such a storage
+ */
+export function tuneFile(path: string): TuneStorage {
+  let entries: Promise<Map<string, string>> | undefined;
+  const load = async () => {
+    let text: string;
+    try {
+      text = await readFile(path, 'utf8');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return new Map<string, string>();
+      throw error;
+    }
+    try {
+      return new Map(Object.entries(JSON.parse(text) as Record<string, string>));
+    } catch (cause) {
+      throw new UnsupportedError('tune', `${path} is not a file of measurements; remove it or name another`, {
+        cause,
+      });
+    }
+  };
+  return {
+    async get(key) {
+      entries ??= load();
+      return (await entries).get(key);
+    },
+    async set(key, value) {
+      entries ??= load();
+      const map = (await entries).set(key, value);
+      await mkdir(dirname(path), { recursive: true });
+      const temporary = `${path}.${process.pid}`;
+      await writeFile(temporary, `${JSON.stringify(Object.fromEntries(map), null, 1)}\n`);
+      await rename(temporary, path);
+    },
+  };
 }

@@ -1,3 +1,5 @@
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import Table from 'cli-table3';
 import { openFile } from '../checkpoint/file-source.js';
@@ -5,14 +7,16 @@ import { type FloatMatrix, readMatrix } from '../checkpoint/matrix-source.js';
 import { readSafetensorsHeader } from '../checkpoint/safetensors.js';
 import { InvalidArgumentError } from '../errors.js';
 import { FORMATS, type Format } from '../formats/formats.js';
-import { createGemm } from '../gemm/gemm.js';
+import { createGemm, problemOf } from '../gemm/gemm.js';
 import { KERNELS } from '../gemm/kernels.js';
 import { errorBound, referenceProduct } from '../gemm/reference.js';
+import { type TuneStorage, tuneGemm } from '../gemm/tune.js';
 import { uploadWeights } from '../gemm/weights.js';
 import { createStorageBuffer, readBuffer } from '../gpu/buffers.js';
 import type { Gpu } from '../gpu/gpu.js';
 import { type Timing, time } from '../gpu/timer.js';
 import { bitsPerValue, byteLength, type QuantizedMatrix, selectRows } from '../matrix/quantized-matrix.js';
+import { tuneFile } from '../node.js';
 import { errorMetrics } from '../quantize/metrics.js';
 import { type QuantizeOptions, resolveOptions, SCALE_RULES, type ScaleRule } from '../quantize/options.js';
 import { dequantize, quantize } from '../quantize/quantize.js';
@@ -22,6 +26,12 @@ import { adapterName, type GpuOptions, isSoftware, openGpu } from './gpu-options
 /** A quarter of a layer of a small language model, so that the command runs with no argument. */
 const SAMPLE = fileURLToPath(
   new URL('../../samples/dictionary-lm.layers.3.down_proj.safetensors', import.meta.url),
+);
+
+const DEFAULT_TUNE_FILE = join(
+  process.env.XDG_CACHE_HOME || join(homedir(), '.cache'),
+  'fp4-webgpu',
+  'tune.json',
 );
 
 export interface GemmCommandOptions extends GpuOptions {
@@ -37,6 +47,8 @@ export interface GemmCommandOptions extends GpuOptions {
   hadamard?: boolean;
   m: number[];
   seed: number;
+  /** True, or the file that keeps the measurements. */
+  tune?: boolean | string;
 }
 
 type Recipe = Omit<QuantizeOptions, 'rows' | 'cols'>;
@@ -83,11 +95,16 @@ export async function gemm(options: GemmCommandOptions): Promise<void> {
   for (const recipe of recipes) resolveOptions({ ...recipe, rows: matrix.rows, cols: matrix.cols });
   using gpu = await openGpu(options);
 
+  const storage = options.tune
+    ? tuneFile(options.tune === true ? DEFAULT_TUNE_FILE : options.tune)
+    : undefined;
   const rows: Row[] = [];
   for (const recipe of recipes) {
     const q = quantize(matrix.values, { ...recipe, rows: matrix.rows, cols: matrix.cols });
     const sqnrWeights = errorMetrics(matrix.values, dequantize(q)).sqnr;
-    for (const m of options.m) rows.push(await measure(gpu, matrix, q, recipe, m, sqnrWeights, options.seed));
+    for (const m of options.m) {
+      rows.push(await measure(gpu, matrix, q, recipe, m, sqnrWeights, options.seed, storage));
+    }
   }
   if (options.json) {
     const { name, rows: n, cols: k } = matrix;
@@ -187,13 +204,15 @@ async function measure(
   m: number,
   sqnrWeights: number,
   seed: number,
+  storage: TuneStorage | undefined,
 ): Promise<Row> {
   const { rows: n, cols: k } = q;
   const x = new Random(seed).normals(m * k);
   // Decode reads every weight once, from memory: copies past the last-level cache are multiplied in turn.
   const copies = m <= 64 && !isSoftware(gpu) ? Math.min(64, Math.ceil(256e6 / byteLength(q))) : 1;
   const weights = await Promise.all(Array.from({ length: copies }, () => uploadWeights(gpu, q)));
-  const gemms = await Promise.all(weights.map((w) => createGemm(gpu, { m, weights: w })));
+  const plan = storage && (await tuneGemm(gpu, problemOf(weights[0]!, { m }), { storage }));
+  const gemms = await Promise.all(weights.map((w) => createGemm(gpu, { m, weights: w, plan })));
   const gemm = gemms[0]!;
   const xBuffer = createStorageBuffer(gpu.device, 'x', x);
   const yBuffer = createStorageBuffer(gpu.device, 'y', m * n * 4);

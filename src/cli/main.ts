@@ -55,6 +55,7 @@ onGpu(program.command('gemm'))
   .option('--hadamard', 'rotate by the 16-wide random Hadamard transform first')
   .option('--m <sizes>', 'rows of x', positiveIntegers, [1, 64])
   .option('--seed <integer>', 'of x, and of stochastic rounding', Number, 1)
+  .option('--tune [file]', 'measure every kernel and take the fastest; measurements are kept in the file')
   .action(gemm);
 
 onGpu(program.command('doctor'))

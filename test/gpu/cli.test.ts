@@ -1,6 +1,8 @@
 /** The command line's main job on this adapter, as a user would see it. */
 import { existsSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { doctor } from '../../src/cli/doctor.js';
 import { type GemmCommandOptions, gemm } from '../../src/cli/gemm.js';
@@ -64,6 +66,18 @@ describe('gemm', () => {
         .sqnrWeights;
     expect(sqnr('oas', 'none')).toBeGreaterThan(sqnr('floor', 'none'));
     expect(sqnr('oas', 'dynamic 128')).toBeGreaterThan(sqnr('oas', 'none') + 0.8);
+  });
+
+  test('takes the kernel that was measured to be the fastest, and keeps the measurements', async () => {
+    const file = join(await mkdtemp(join(tmpdir(), 'fp4-webgpu-')), 'tune.json');
+    const options = { json: true, format: ['nvfp4'], tune: file };
+    const [row] = (await run(options)).rows;
+    const stored = Object.values(JSON.parse(await readFile(file, 'utf8'))).map((value) =>
+      JSON.parse(value as string),
+    );
+    expect(stored.length).toBe(1);
+    expect(stored[0][row.kernel]).toBe(Math.min(...(Object.values(stored[0]) as number[])));
+    await rm(dirname(file), { recursive: true });
   });
 
   test.each([

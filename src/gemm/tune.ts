@@ -1,0 +1,229 @@
+/** Choosing a kernel by measuring all that can run, on the caller's device. */
+import { UnsupportedError } from '../errors.js';
+import { FORMATS } from '../formats/formats.js';
+import { createStorageBuffer, readBuffer } from '../gpu/buffers.js';
+import type { Gpu } from '../gpu/gpu.js';
+import { type TimerOptions, time } from '../gpu/timer.js';
+import { type QuantizedMatrix, selectRows } from '../matrix/quantized-matrix.js';
+import { Random } from '../random.js';
+import { createGemm, type Gemm } from './gemm.js';
+import { KERNELS, refusal } from './kernels.js';
+import { type GemmPlan, planWith } from './plan.js';
+import { checkProblem, formatLabel, type GemmProblem } from './problem.js';
+import { errorBound, referenceProduct } from './reference.js';
+import { type GpuWeights, uploadWeights } from './weights.js';
+
+/** Where measurements are kept: a Map, a page's own storage, in Node `tuneFile` of `fp4-webgpu/node`. */
+export interface TuneStorage {
+  get(key: string): string | null | undefined | Promise<string | null | undefined>;
+  set(key: string, value: string): unknown;
+}
+
+export interface TuneOptions {
+  /** Measurements are read from and written to it one by one, so that tuning can be interrupted and go on later. */
+  storage?: TuneStorage | undefined;
+  signal?: AbortSignal | undefined;
+  timer?: TimerOptions | undefined;
+  /** Called after each candidate; `seconds` is undefined where it could not run. */
+  onProgress?:
+    | ((candidate: GemmPlan, seconds: number | undefined, done: number, total: number) => void)
+    | undefined;
+}
+
+/** Seconds of each candidate measured so far, by label; null for one that failed its check or did not compile. */
+type Measurements = Record<string, number | null>;
+
+/** Bytes of weights that candidates are timed over, so that decode is limited by memory and not by a cache. */
+const ROTATED_BYTES = 256e6;
+/** Columns of y that are compared with f64. */
+const CHECKED_COLUMNS = 16;
+
+/**
+ * Measures every kernel and variant that can compute a problem on this device and returns the fastest one's plan.
+ * Each is first compared with f64 on random weights; one that is wrong or does not compile is left out.
+ *
+ * ```ts
+ * const plan = await tuneGemm(gpu, problemOf(weights, { m: 1 }), { storage: new Map() });
+ * const gemm = await createGemm(gpu, { m: 1, weights, plan });
+ * ```
+ * @throws UnsupportedError where no candidate works; the signal's reason where it aborts
+ */
+export async function tuneGemm(gpu: Gpu, problem: GemmProblem, options: TuneOptions = {}): Promise<GemmPlan> {
+  checkProblem(problem);
+  const { storage, signal, onProgress } = options;
+  const candidates = candidatePlans(problem, gpu);
+  const key = tuneKey(gpu, problem);
+  const measurements = parseMeasurements(await storage?.get(key));
+
+  let bench: Bench | undefined;
+  try {
+    for (const [index, plan] of candidates.entries()) {
+      signal?.throwIfAborted();
+      if (measurements[plan.label] === undefined) {
+        bench ??= await Bench.create(gpu, problem);
+        measurements[plan.label] = (await bench.measure(plan, options.timer)) ?? null;
+        await storage?.set(key, JSON.stringify(measurements));
+      }
+      onProgress?.(plan, measurements[plan.label] ?? undefined, index + 1, candidates.length);
+    }
+  } finally {
+    bench?.destroy();
+  }
+
+  const working = candidates.filter(({ label }) => typeof measurements[label] === 'number');
+  const seconds = ({ label }: GemmPlan) => measurements[label]!;
+  const [best, next] = working.sort((a, b) => seconds(a) - seconds(b));
+  if (!best)
+    throw new UnsupportedError(
+      'tune',
+      `none of ${candidates.length} kernels computes ${describe(problem)} on this device`,
+    );
+  const lead = next ? `, ${(seconds(next) / seconds(best)).toFixed(2)} times as fast as ${next.label}` : '';
+  return {
+    ...best,
+    reason: `measured: ${(seconds(best) * 1e6).toFixed(1)} µs, the fastest of ${working.length}${lead}`,
+  };
+}
+
+/** Storage key of a problem on a device: everything that a measurement depends on. */
+export function tuneKey(gpu: Gpu, problem: GemmProblem): string {
+  const { vendor, architecture, device, description } = gpu.adapterInfo;
+  const adapter = [vendor, architecture, device, description].filter(Boolean).join(' ');
+  return `fp4-webgpu tune 1: ${adapter}: ${gpu.caps.tiers.join(' ')}: ${describe(problem)}`;
+}
+
+function describe(p: GemmProblem): string {
+  return `${p.m}x${p.n}x${p.k} ${formatLabel(p)} x ${p.x} y ${p.y}${p.bias ? ' bias' : ''}`;
+}
+
+/** Every variant of every kernel that the device can run, without those that cannot win. */
+function candidatePlans(p: GemmProblem, gpu: Gpu): GemmPlan[] {
+  return Object.values(KERNELS).flatMap((kernel) =>
+    kernel.variants
+      .filter((c) => !refusal(kernel, c, gpu.caps))
+      // Tiles that are mostly empty, and rows of x that are not there.
+      .filter((c) => (c.TILE_M ? c.TILE_M < 16 * p.m : c.X_ROWS! < 2 * p.m))
+      .map((c) => planWith(kernel.id, c, p, gpu.caps, 'candidate')),
+  );
+}
+
+function parseMeasurements(text: string | null | undefined): Measurements {
+  if (!text) return {};
+  try {
+    const entries = Object.entries(JSON.parse(text) as object);
+    return Object.fromEntries(
+      entries.filter(([, value]) => value === null || (typeof value === 'number' && value > 0)),
+    );
+  } catch {
+    // Something else was stored under the key, or half of it: measure again.
+    return {};
+  }
+}
+
+/** Random operands of a problem, what their product is, and copies of the weights to rotate through. */
+class Bench {
+  readonly #gpu: Gpu;
+  readonly #problem: GemmProblem;
+  readonly #q: QuantizedMatrix;
+  readonly #x: Float32Array;
+  readonly #bias: Float32Array | undefined;
+  readonly #weights: readonly GpuWeights[];
+  readonly #buffers: { readonly x: GPUBuffer; readonly y: GPUBuffer; readonly bias?: GPUBuffer };
+
+  private constructor(gpu: Gpu, p: GemmProblem, q: QuantizedMatrix, weights: readonly GpuWeights[]) {
+    const random = new Random(2);
+    this.#gpu = gpu;
+    this.#problem = p;
+    this.#q = q;
+    this.#weights = weights;
+    this.#x = random.normals(p.m * p.k);
+    this.#bias = p.bias ? random.normals(p.n) : undefined;
+    this.#buffers = {
+      x: createStorageBuffer(gpu.device, 'fp4 tune x', this.#x),
+      y: createStorageBuffer(gpu.device, 'fp4 tune y', p.m * p.n * 4),
+      ...(this.#bias && { bias: createStorageBuffer(gpu.device, 'fp4 tune bias', this.#bias) }),
+    };
+  }
+
+  static async create(gpu: Gpu, p: GemmProblem): Promise<Bench> {
+    const q = randomMatrix(p);
+    const first = await uploadWeights(gpu, q, { label: 'tune' });
+    // Rows of x that share weights make them matter less, and a software adapter has no cache to defeat.
+    const copies =
+      p.m > 64 || gpu.adapterInfo.isFallbackAdapter ? 1 : Math.ceil(ROTATED_BYTES / first.byteLength);
+    const more = Array.from({ length: Math.min(copies, 64) - 1 }, () =>
+      uploadWeights(gpu, q, { label: 'tune' }),
+    );
+    return new Bench(gpu, p, q, [first, ...(await Promise.all(more))]);
+  }
+
+  /** Median seconds of a plan, or undefined where it does not compile or is wrong. */
+  async measure(plan: GemmPlan, timer: TimerOptions | undefined): Promise<number | undefined> {
+    const { m, bias } = this.#problem;
+    let gemms: readonly Gemm[];
+    try {
+      gemms = await Promise.all(
+        this.#weights.map((weights) => createGemm(this.#gpu, { m, weights, bias, plan })),
+      );
+    } catch {
+      return undefined;
+    }
+    try {
+      const run = (pass: GPUComputePassEncoder, i: number) =>
+        gemms[i % gemms.length]!.encode(pass, this.#buffers);
+      if (!(await this.#isRight(plan, run))) return undefined;
+      return (await time(this.#gpu, run, timer)).median;
+    } finally {
+      for (const gemm of gemms) gemm.destroy();
+    }
+  }
+
+  async #isRight(plan: GemmPlan, run: (pass: GPUComputePassEncoder, i: number) => void): Promise<boolean> {
+    const { device } = this.#gpu;
+    const { m, n } = this.#problem;
+    const encoder = device.createCommandEncoder({ label: 'fp4 tune' });
+    encoder.clearBuffer(this.#buffers.y);
+    const pass = encoder.beginComputePass();
+    run(pass, 0);
+    pass.end();
+    device.queue.submit([encoder.finish()]);
+    const y = new Float32Array(await readBuffer(device, this.#buffers.y, m * n * 4));
+
+    const columns = Math.min(n, CHECKED_COLUMNS);
+    const picked = Array.from({ length: columns }, (_, i) => Math.floor(((i + 1) * n) / columns) - 1);
+    const bias = this.#bias && Float32Array.from(picked, (col) => this.#bias![col]!);
+    const reference = referenceProduct(this.#x, selectRows(this.#q, picked), m, bias);
+    const roundings = KERNELS[plan.kernel].roundings(plan.constants, this.#problem);
+    return reference.y.every(
+      (value, i) =>
+        Math.abs(y[Math.floor(i / columns) * n + picked[i % columns]!]! - value) <=
+        errorBound(reference, i, roundings),
+    );
+  }
+
+  destroy(): void {
+    for (const resource of [...this.#weights, ...Object.values(this.#buffers)]) resource.destroy();
+  }
+}
+
+/** Random codes with scales around 1: the values do not matter for speed, their spread does not for the check. */
+function randomMatrix({ n, k, format, blockSize, macroSize }: GemmProblem): QuantizedMatrix {
+  const random = new Random(1);
+  const codes = new Uint32Array(Math.ceil((n * k) / 8));
+  for (let i = 0; i < codes.length; i++) codes[i] = random.u32();
+  const one = FORMATS[format].scaleFormat === 'e8m0' ? 127 : 0x38;
+  return {
+    format,
+    rows: n,
+    cols: k,
+    blockSize,
+    codes: new Uint8Array(codes.buffer, 0, (n * k) / 2),
+    scales: Uint8Array.from({ length: (n * k) / blockSize }, () => one + random.integer(-3, 3)),
+    ...(macroSize && {
+      macroSize,
+      macroScales: Uint8Array.from({ length: n * Math.ceil(k / macroSize) }, () => random.integer(0, 255)),
+    }),
+    globalScale: 1,
+    hadamard: false,
+  };
+}
