@@ -52,11 +52,11 @@ function planGemv(p: GemmProblem, caps: Caps): GemmPlan {
   // Rows of x that share a decoded weight: more amortize its decoding, but take registers and shorten the groups of
   // lanes. Where n leaves few groups, each takes fewer rows of w.
   const wanted =
-    p.m === 1
+    p.m <= 2
       ? p.n >= 8192
         ? { X_ROWS: 1, ROWS: 4 }
         : { X_ROWS: 1, ROWS: 2, GROUPS: 16 }
-      : { X_ROWS: p.m <= 4 ? 2 : p.m <= 24 ? 4 : 8 };
+      : { X_ROWS: p.m <= 4 ? 2 : p.m <= 32 ? 4 : 8 };
   const matches = (c: KernelConstants) => Object.entries(wanted).every(([name, value]) => c[name] === value);
   for (const kernel of [KERNELS.gemv_subgroup, KERNELS.gemv]) {
     const fitting = kernel.variants.filter((c) => !refusal(kernel, c, caps));

@@ -75,8 +75,8 @@ describe('planGemm', () => {
   });
 
   test('shares a decoded weight between as many rows of x as there are', () => {
-    const rows = [1, 2, 4, 5, 24, 25, 64].map((m) => planGemm(problem(m, 4096, 4096), core).constants.X_ROWS);
-    expect(rows).toEqual([1, 2, 2, 4, 4, 8, 8]);
+    const rows = [1, 2, 4, 5, 32, 33, 64].map((m) => planGemm(problem(m, 4096, 4096), core).constants.X_ROWS);
+    expect(rows).toEqual([1, 1, 2, 4, 4, 8, 8]);
   });
 
   test('runs on core WebGPU whatever the shape, and covers all of y within the grid limits', () => {
