@@ -17,6 +17,14 @@ export {
   matmul,
   problemOf,
 } from './gemm/gemm.js';
+export {
+  createQuantizer,
+  GpuQuantized,
+  GpuQuantizer,
+  type QuantizerBuffers,
+  quantizeOnGpu,
+  readbackQuantized,
+} from './gemm/gpu-quantizer.js';
 export { KERNELS, type Kernel, type KernelConstants, type KernelId } from './gemm/kernels.js';
 export { type GemmPlan, planGemm, planWith } from './gemm/plan.js';
 export type { GemmProblem } from './gemm/problem.js';
