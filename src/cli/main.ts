@@ -75,5 +75,5 @@ try {
   console.error(error instanceof Fp4Error ? `error: ${error.message}` : error);
   process.exitCode = 1;
 }
-// Dawn keeps Node alive while any of its objects are.
-process.exit();
+// Dawn keeps Node alive while any of its objects are. What was printed to a pipe has to leave first.
+process.stdout.write('', () => process.exit());
