@@ -1,26 +1,9 @@
-// MXFP4 block scales by the rule composed in, under macro factors that an earlier step has stored, for tiles of any
-// height.
-// A thread takes one tile and stores its byte once per row. Features: none.
+// MXFP4 block scales, under macro factors that an earlier step has stored; byte 255 for a block with NaN or Inf.
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup: vec3<u32>,
-  @builtin(num_workgroups) grid: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let tile = (workgroup.y * grid.x + workgroup.x) * WORKGROUP + thread;
-  if (tile >= tile_count(problem.block_size, problem.block_height)) {
-    return;
+fn scale_of(block: Region, largest: u32) -> u32 {
+  if (largest >= F32_INFINITY) {
+    return 255u;
   }
-  let block = tile_region(tile, problem.block_size, problem.block_height);
-  let largest = region_max(block);
-  var byte = 255u;
-  if (largest < F32_INFINITY) {
-    let factor = factor_byte(block.row, block.col);
-    byte = mx_block_byte(block, factor, scale_up(largest, factor));
-  }
-  let per_row = problem.cols / problem.block_size;
-  for (var row = block.row; row < block.row + block.height; row++) {
-    store_scale(row * per_row + block.col / problem.block_size, byte);
-  }
+  let factor = factor_byte(block.row, block.col);
+  return mx_block_byte(block, factor, scale_up(largest, factor));
 }

@@ -9,10 +9,11 @@ import { InvalidArgumentError } from '../errors.js';
 import { FORMATS, type Format } from '../formats/formats.js';
 import { createGemm, problemOf } from '../gemm/gemm.js';
 import { KERNELS } from '../gemm/kernels.js';
-import { errorBound, referenceProduct } from '../gemm/reference.js';
+import { pickColumns, referenceProduct, worstError } from '../gemm/reference.js';
 import { type TuneStorage, tuneGemm } from '../gemm/tune.js';
-import { uploadWeights } from '../gemm/weights.js';
+import { uploadCopies } from '../gemm/weights.js';
 import { createStorageBuffer, readBuffer } from '../gpu/buffers.js';
+import { isSoftware } from '../gpu/caps.js';
 import type { Gpu } from '../gpu/gpu.js';
 import { type Timing, time } from '../gpu/timer.js';
 import { bitsPerValue, byteLength, type QuantizedMatrix, selectRows } from '../matrix/quantized-matrix.js';
@@ -21,7 +22,7 @@ import { errorMetrics } from '../quantize/metrics.js';
 import { type QuantizeOptions, resolveOptions, SCALE_RULES, type ScaleRule } from '../quantize/options.js';
 import { dequantize, quantize } from '../quantize/quantize.js';
 import { Random } from '../random.js';
-import { adapterName, type GpuOptions, isSoftware, openGpu } from './gpu-options.js';
+import { adapterName, type GpuOptions, openGpu } from './gpu-options.js';
 
 /** A quarter of a layer of a small language model, so that the command runs with no argument. */
 const SAMPLE = fileURLToPath(
@@ -208,20 +209,22 @@ async function measure(
 ): Promise<Row> {
   const { rows: n, cols: k } = q;
   const x = new Random(seed).normals(m * k);
-  // Decode reads every weight once, from memory: copies past the last-level cache are multiplied in turn.
-  const copies = m <= 64 && !isSoftware(gpu) ? Math.min(64, Math.ceil(256e6 / byteLength(q))) : 1;
-  const weights = await Promise.all(Array.from({ length: copies }, () => uploadWeights(gpu, q)));
+  const weights = await uploadCopies(gpu, q, m);
   const plan = storage && (await tuneGemm(gpu, problemOf(weights[0]!, { m }), { storage }));
   const gemms = await Promise.all(weights.map((w) => createGemm(gpu, { m, weights: w, plan })));
   const gemm = gemms[0]!;
   const xBuffer = createStorageBuffer(gpu.device, 'x', x);
   const yBuffer = createStorageBuffer(gpu.device, 'y', m * n * 4);
-  const timing = await time(gpu, (pass, i) => gemms[i % copies]!.encode(pass, { x: xBuffer, y: yBuffer }), {
-    sampleSeconds: 0.01,
-    samples: 15,
-    // A GPU that idled while weights were made needs this long to raise its clock again.
-    warmUpSeconds: isSoftware(gpu) ? 0.1 : 0.8,
-  });
+  const timing = await time(
+    gpu,
+    (pass, i) => gemms[i % gemms.length]!.encode(pass, { x: xBuffer, y: yBuffer }),
+    {
+      sampleSeconds: 0.01,
+      samples: 15,
+      // A GPU that idled while weights were made needs this long to raise its clock again.
+      warmUpSeconds: isSoftware(gpu.adapterInfo) ? 0.1 : 0.8,
+    },
+  );
   const y = new Float32Array(await readBuffer(gpu.device, yBuffer, m * n * 4));
   for (const resource of [...gemms, ...weights, xBuffer, yBuffer]) resource.destroy();
 
@@ -230,15 +233,7 @@ async function measure(
   const reference = referenceProduct(x, selectRows(q, picked), m);
   const kernel = KERNELS[gemm.plan.kernel];
   const roundings = kernel.roundings(gemm.plan.constants, gemm.problem);
-  const picks = Float64Array.from(
-    { length: m * columns },
-    (_, i) => y[Math.floor(i / columns) * n + picked[i % columns]!]!,
-  );
-  let errorOfBound = 0;
-  for (let i = 0; i < picks.length; i++) {
-    const fraction = Math.abs(picks[i]! - reference.y[i]!) / errorBound(reference, i, roundings);
-    if (!(fraction <= errorOfBound)) errorOfBound = fraction;
-  }
+  const picks = pickColumns(y, m, n, picked);
   const seconds = timing.median;
   const { scaleRule, macroScale } = resolveOptions({ ...recipe, rows: n, cols: k });
   return {
@@ -252,7 +247,7 @@ async function measure(
     n,
     k,
     sqnrY: errorMetrics(unquantizedProduct(x, matrix, m, picked), picks).sqnr,
-    errorOfBound,
+    errorOfBound: worstError(picks, reference, roundings),
     checkedColumns: columns,
     microseconds: seconds * 1e6,
     timing,

@@ -1,3 +1,4 @@
+import { isSoftware } from '../gpu/caps.js';
 import type { Gpu } from '../gpu/gpu.js';
 import { type DawnOptions, requestNodeGpu } from '../node.js';
 
@@ -13,13 +14,8 @@ export function openGpu({ backend, adapter, experimental }: GpuOptions): Promise
   return requestNodeGpu(options);
 }
 
-/** Whether the adapter is a CPU in disguise. */
-export function isSoftware({ adapterInfo: { isFallbackAdapter, description, device } }: Gpu): boolean {
-  return isFallbackAdapter || /swiftshader|llvmpipe|lavapipe/i.test(`${description} ${device}`);
-}
-
 /** The adapter in a few words; says loudly when it is no GPU. */
 export function adapterName(gpu: Gpu): string {
   const { description, device, vendor } = gpu.adapterInfo;
-  return `${description || device || vendor || 'unknown adapter'}${isSoftware(gpu) ? ' (software, not a GPU)' : ''}`;
+  return `${description || device || vendor || 'unknown adapter'}${isSoftware(gpu.adapterInfo) ? ' (software, not a GPU)' : ''}`;
 }

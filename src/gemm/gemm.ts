@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from '../errors.js';
+import { BindingCache } from '../gpu/bindings.js';
 import { asBinding, type BufferSlice, createStorageBuffer, readBuffer, sliceSize } from '../gpu/buffers.js';
 import { BufferUsage } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/gpu.js';
@@ -45,8 +46,7 @@ export class Gemm {
   readonly #pipeline: GPUComputePipeline;
   readonly #uniform: GPUBuffer;
   readonly #rotation: Rotation | undefined;
-  /** Bind groups by y's buffer: one for each combination of slices seen. */
-  readonly #bindGroups = new WeakMap<GPUBuffer, { key: GPUBindingResource[]; group: GPUBindGroup }[]>();
+  readonly #bindGroups = new BindingCache<GPUBindGroup>();
 
   /** @internal Use {@link createGemm}. */
   constructor(
@@ -113,18 +113,7 @@ export class Gemm {
         `y shares its buffer with ${y.buffer === x.buffer ? 'x' : 'bias'}; WebGPU needs them apart`,
       );
     }
-    let entries = this.#bindGroups.get(y.buffer);
-    if (!entries) {
-      entries = [];
-      this.#bindGroups.set(y.buffer, entries);
-    }
-    const found = entries.find(
-      ({ key }) => sameBinding(key[0], x) && sameBinding(key[1], y) && sameBinding(key[2], bias),
-    );
-    if (found) return found.group;
-    const group = this.#createBindGroup(x, y, bias);
-    entries.push({ key: bias ? [x, y, bias] : [x, y], group });
-    return group;
+    return this.#bindGroups.get(y, [x, bias], () => this.#createBindGroup(x, y, bias));
   }
 
   #createBindGroup(
@@ -254,10 +243,4 @@ export async function matmul(
     gemm.destroy();
     for (const buffer of buffers) buffer.destroy();
   }
-}
-
-function sameBinding(a: GPUBindingResource | undefined, b: GPUBufferBinding | undefined): boolean {
-  if (!a || !b) return a === b;
-  const { buffer, offset, size } = a as GPUBufferBinding;
-  return buffer === b.buffer && (offset ?? 0) === (b.offset ?? 0) && size === b.size;
 }

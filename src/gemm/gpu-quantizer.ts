@@ -1,5 +1,6 @@
 import { InvalidArgumentError, UnsupportedError } from '../errors.js';
 import type { Format, MacroSize } from '../formats/formats.js';
+import { BindingCache } from '../gpu/bindings.js';
 import {
   alignedSize,
   asBinding,
@@ -104,8 +105,8 @@ export class GpuQuantizer {
   readonly #pipelines: readonly GPUComputePipeline[];
   /** Buffers of the quantizer's own: the uniform and what passes from one step to the next. */
   readonly #own: Partial<Record<BindingName, GPUBuffer>>;
-  /** Bind groups by the buffer of the codes: one set for each combination of slices seen. */
-  readonly #bindGroups = new WeakMap<GPUBuffer, { key: Slices; groups: GPUBindGroup[] }[]>();
+  /** One bind group a step. */
+  readonly #bindGroups = new BindingCache<GPUBindGroup[]>();
 
   /** @internal Use {@link createQuantizer}. */
   constructor(
@@ -168,26 +169,19 @@ export class GpuQuantizer {
   }
 
   #bindGroupsFor(slices: Slices): GPUBindGroup[] {
-    const { buffer } = slices.codes!;
-    let entries = this.#bindGroups.get(buffer);
-    if (!entries) {
-      entries = [];
-      this.#bindGroups.set(buffer, entries);
-    }
-    const found = entries.find(({ key }) => sameSlices(key, slices));
-    if (found) return found.groups;
-    const groups = this.#steps.map(({ shader, bindings, takesRotated }, i) =>
-      this.#gpu.device.createBindGroup({
-        label: `fp4 ${shader.label}`,
-        layout: this.#pipelines[i]!.getBindGroupLayout(0),
-        entries: bindings.map((name) => ({
-          binding: BINDINGS[name],
-          resource: this.#resource(name === 'x' && takesRotated ? 'rotated' : name, slices),
-        })),
-      }),
+    const { codes, ...rest } = slices;
+    return this.#bindGroups.get(codes!, Object.values(rest), () =>
+      this.#steps.map(({ shader, bindings, takesRotated }, i) =>
+        this.#gpu.device.createBindGroup({
+          label: `fp4 ${shader.label}`,
+          layout: this.#pipelines[i]!.getBindGroupLayout(0),
+          entries: bindings.map((name) => ({
+            binding: BINDINGS[name],
+            resource: this.#resource(name === 'x' && takesRotated ? 'rotated' : name, slices),
+          })),
+        }),
+      ),
     );
-    entries.push({ key: slices, groups });
-    return groups;
   }
 
   #resource(name: BindingName, slices: Slices): GPUBufferBinding {
@@ -378,10 +372,4 @@ function checkSlice(name: string, slice: BufferSlice | undefined, bytes: number)
     throw new InvalidArgumentError('quantize', `${name} was created without GPUBufferUsage.STORAGE`);
   }
   return { buffer, offset, size: bytes };
-}
-
-function sameSlices(a: Slices, b: Slices): boolean {
-  return (Object.keys(b) as SliceName[]).every(
-    (name) => a[name]!.buffer === b[name]!.buffer && a[name]!.offset === b[name]!.offset,
-  );
 }

@@ -1,5 +1,6 @@
 import { InvalidArgumentError, UnsupportedError } from '../errors.js';
 import type { Caps } from '../gpu/caps.js';
+import { foldGrid } from '../gpu/grid.js';
 import {
   KERNELS,
   type Kernel,
@@ -93,8 +94,7 @@ function spreadGrid(
   const max = caps.limits.maxComputeWorkgroupsPerDimension;
   let { x, y, z } = kernel.workgroups(c, p);
   if (x > max && kernel.foldsX) {
-    y = Math.ceil(x / max);
-    x = Math.ceil(x / y);
+    [x, y] = foldGrid(x, max);
   }
   if (x > max || y > max || z > max) {
     throw new UnsupportedError(

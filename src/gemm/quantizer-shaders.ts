@@ -27,6 +27,7 @@ import ruleMse from '../../shaders/quantize/rule_mse.wgsl?raw';
 import ruleTe from '../../shaders/quantize/rule_te.wgsl?raw';
 import scaledMx from '../../shaders/quantize/scaled_mx.wgsl?raw';
 import scaledNv from '../../shaders/quantize/scaled_nv.wgsl?raw';
+import scales from '../../shaders/quantize/scales.wgsl?raw';
 import scalesMx from '../../shaders/quantize/scales_mx.wgsl?raw';
 import scalesNv from '../../shaders/quantize/scales_nv.wgsl?raw';
 import softFloat from '../../shaders/quantize/soft_float.wgsl?raw';
@@ -72,6 +73,7 @@ const SOURCES = {
   rule_te: ruleTe,
   scaled_mx: scaledMx,
   scaled_nv: scaledNv,
+  scales,
   scales_mx: scalesMx,
   scales_nv: scalesNv,
   soft_float: softFloat,

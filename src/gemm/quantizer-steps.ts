@@ -5,6 +5,7 @@ import { decodeE0M8 } from '../formats/e0m8.js';
 import { E2M1_MAX, E2M1_VALUES } from '../formats/e2m1.js';
 import { E4M3_MAX } from '../formats/e4m3.js';
 import type { Limits } from '../gpu/caps.js';
+import { foldGrid } from '../gpu/grid.js';
 import { type ComposedShader, composeShader } from '../gpu/shader.js';
 import { HADAMARD_SIZE } from '../quantize/hadamard.js';
 import type { MxScaleRule, NvScaleRule, QuantizeSpec } from '../quantize/options.js';
@@ -205,7 +206,7 @@ function mxSteps(spec: QuantizeSpec, step: MakeStep): QuantizerStep[] {
       : []),
     step('scales_mx', {
       threads: (cols / blockSize) * tileRows(spec, blockSize),
-      modules: [...rule, loadFactors, 'store_scales', 'scales_mx'],
+      modules: [...rule, loadFactors, 'store_scales', 'scales_mx', 'scales'],
       bindings: ['problem', 'x', 'scales', ...factors],
     }),
     step('elements_mx', {
@@ -259,7 +260,7 @@ function nvSteps(spec: QuantizeSpec, step: MakeStep): QuantizerStep[] {
       : [
           step('scales_nv', {
             threads: (cols / blockSize) * tileRows(spec, blockSize),
-            modules: [...tensor, 'e4m3', ...rule, 'store_scales', 'scales_nv'],
+            modules: [...tensor, 'e4m3', ...rule, 'store_scales', 'scales_nv', 'scales'],
             bindings: ['problem', 'x', 'scales', 'tensor'],
           }),
           step('elements_nv', {
@@ -280,12 +281,12 @@ function tileRows({ rows, tile }: QuantizeSpec, size: number): number {
 /** Workgroups in one dimension if they fit, else in two. */
 function grid(workgroups: number, limits: Limits): readonly [number, number] {
   const most = limits.maxComputeWorkgroupsPerDimension;
-  const y = Math.ceil(workgroups / most);
+  const [x, y] = foldGrid(workgroups, most);
   if (y > most) {
     throw new UnsupportedError(
       'quantize',
       `${workgroups} workgroups are more than the device's ${most}²; split the matrix along its rows`,
     );
   }
-  return [Math.ceil(workgroups / y), y];
+  return [x, y];
 }

@@ -59,3 +59,19 @@ export function errorBound(reference: ReferenceProduct, index: number, roundings
   const relative = (roundings + 3) * 2 ** -23;
   return (relative / (1 - relative)) * reference.magnitude[index]! + reference.flush[index]!;
 }
+
+/** Columns `cols` of y f32[m, n], f64[m, cols.length]. */
+export function pickColumns(y: Float32Array, m: number, n: number, cols: readonly number[]): Float64Array {
+  const width = cols.length;
+  return Float64Array.from({ length: m * width }, (_, i) => y[Math.floor(i / width) * n + cols[i % width]!]!);
+}
+
+/** Largest error of y against the reference in parts of its bound: at most 1 for a right kernel, NaN if any is. */
+export function worstError(y: ArrayLike<number>, reference: ReferenceProduct, roundings: number): number {
+  let worst = 0;
+  for (let i = 0; i < y.length; i++) {
+    // Math.max keeps NaN.
+    worst = Math.max(worst, Math.abs(y[i]! - reference.y[i]!) / errorBound(reference, i, roundings));
+  }
+  return worst;
+}

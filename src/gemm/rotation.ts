@@ -1,6 +1,8 @@
+import { BindingCache } from '../gpu/bindings.js';
 import { asBinding, type BufferSlice, createStorageBuffer } from '../gpu/buffers.js';
 import { BufferUsage } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/gpu.js';
+import { foldGrid } from '../gpu/grid.js';
 import { getPipeline } from '../gpu/pipeline.js';
 import { composeShader } from '../gpu/shader.js';
 import { HADAMARD_SIZE } from '../quantize/hadamard.js';
@@ -15,16 +17,14 @@ export class Rotation {
   readonly #uniform: GPUBuffer;
   readonly #out: GPUBuffer;
   readonly #workgroups: readonly [number, number];
-  readonly #bindGroups = new WeakMap<GPUBuffer, { offset: number; group: GPUBindGroup }[]>();
+  readonly #bindGroups = new BindingCache<GPUBindGroup>();
 
   private constructor(gpu: Gpu, pipeline: GPUComputePipeline, m: number, k: number) {
     const { device } = gpu;
     const tiles = (m * k) / HADAMARD_SIZE;
-    const workgroups = Math.ceil(tiles / WORKGROUP);
-    const y = Math.ceil(workgroups / device.limits.maxComputeWorkgroupsPerDimension);
     this.#gpu = gpu;
     this.#pipeline = pipeline;
-    this.#workgroups = [Math.ceil(workgroups / y), y];
+    this.#workgroups = foldGrid(Math.ceil(tiles / WORKGROUP), device.limits.maxComputeWorkgroupsPerDimension);
     this.#out = createStorageBuffer(device, 'fp4 rotated x', m * k * 4);
     this.#uniform = device.createBuffer({
       label: 'fp4 rotation',
@@ -53,24 +53,16 @@ export class Rotation {
   }
 
   #bindGroup(x: GPUBufferBinding): GPUBindGroup {
-    const offset = x.offset ?? 0;
-    let entries = this.#bindGroups.get(x.buffer);
-    if (!entries) {
-      entries = [];
-      this.#bindGroups.set(x.buffer, entries);
-    }
-    const found = entries.find((entry) => entry.offset === offset);
-    if (found) return found.group;
-    const group = this.#gpu.device.createBindGroup({
-      label: 'fp4 rotation',
-      layout: this.#pipeline.getBindGroupLayout(0),
-      entries: [
-        { binding: 0, resource: { buffer: this.#uniform } },
-        { binding: 1, resource: x },
-        { binding: 2, resource: { buffer: this.#out } },
-      ],
-    });
-    entries.push({ offset, group });
-    return group;
+    return this.#bindGroups.get(x, [], () =>
+      this.#gpu.device.createBindGroup({
+        label: 'fp4 rotation',
+        layout: this.#pipeline.getBindGroupLayout(0),
+        entries: [
+          { binding: 0, resource: { buffer: this.#uniform } },
+          { binding: 1, resource: x },
+          { binding: 2, resource: { buffer: this.#out } },
+        ],
+      }),
+    );
   }
 }

@@ -10,8 +10,8 @@ import { createGemm, type Gemm } from './gemm.js';
 import { KERNELS, refusal } from './kernels.js';
 import { type GemmPlan, planWith } from './plan.js';
 import { checkProblem, formatLabel, type GemmProblem } from './problem.js';
-import { errorBound, referenceProduct } from './reference.js';
-import { type GpuWeights, uploadWeights } from './weights.js';
+import { pickColumns, referenceProduct, worstError } from './reference.js';
+import { type GpuWeights, uploadCopies } from './weights.js';
 
 /** Where measurements are kept: a Map, a page's own storage, in Node `tuneFile` of `fp4-webgpu/node`. */
 export interface TuneStorage {
@@ -33,8 +33,6 @@ export interface TuneOptions {
 /** Seconds of each candidate measured so far, by label; null for one that failed its check or did not compile. */
 type Measurements = Record<string, number | null>;
 
-/** Bytes of weights that candidates are timed over, so that decode is limited by memory and not by a cache. */
-const ROTATED_BYTES = 256e6;
 /** Columns of y that are compared with f64. */
 const CHECKED_COLUMNS = 16;
 
@@ -147,14 +145,7 @@ class Bench {
 
   static async create(gpu: Gpu, p: GemmProblem): Promise<Bench> {
     const q = randomMatrix(p);
-    const first = await uploadWeights(gpu, q, { label: 'tune' });
-    // Rows of x that share weights make them matter less, and a software adapter has no cache to defeat.
-    const copies =
-      p.m > 64 || gpu.adapterInfo.isFallbackAdapter ? 1 : Math.ceil(ROTATED_BYTES / first.byteLength);
-    const more = Array.from({ length: Math.min(copies, 64) - 1 }, () =>
-      uploadWeights(gpu, q, { label: 'tune' }),
-    );
-    return new Bench(gpu, p, q, [first, ...(await Promise.all(more))]);
+    return new Bench(gpu, p, q, await uploadCopies(gpu, q, p.m));
   }
 
   /** Median seconds of a plan, or undefined where it does not compile or is wrong. */
@@ -194,11 +185,7 @@ class Bench {
     const bias = this.#bias && Float32Array.from(picked, (col) => this.#bias![col]!);
     const reference = referenceProduct(this.#x, selectRows(this.#q, picked), m, bias);
     const roundings = KERNELS[plan.kernel].roundings(plan.constants, this.#problem);
-    return reference.y.every(
-      (value, i) =>
-        Math.abs(y[Math.floor(i / columns) * n + picked[i % columns]!]! - value) <=
-        errorBound(reference, i, roundings),
-    );
+    return worstError(pickColumns(y, m, n, picked), reference, roundings) <= 1;
   }
 
   destroy(): void {

@@ -1,9 +1,10 @@
 import { UnsupportedError } from '../errors.js';
 import type { Format, MacroSize } from '../formats/formats.js';
 import { alignedSize, checkBufferSize, createStorageBuffer } from '../gpu/buffers.js';
+import { isSoftware } from '../gpu/caps.js';
 import type { Gpu } from '../gpu/gpu.js';
 import { pack } from '../matrix/pack.js';
-import { type QuantizedMatrix, validateMatrix } from '../matrix/quantized-matrix.js';
+import { byteLength, type QuantizedMatrix, validateMatrix } from '../matrix/quantized-matrix.js';
 
 /** An FP4 weight matrix w[n, k] on the GPU, in kernel order. */
 export class GpuWeights {
@@ -82,4 +83,17 @@ export async function uploadWeights(
     );
   }
   return weights;
+}
+
+/** Bytes of weights that products are timed over, so that decode is limited by memory and not by a cache. */
+const ROTATED_BYTES = 256e6;
+const MOST_COPIES = 64;
+
+/**
+ * As many copies of a matrix as products of m rows are timed with, in turn, to go past the last-level cache; one where
+ * many rows share the weights, or the adapter is software and has no cache to defeat.
+ */
+export async function uploadCopies(gpu: Gpu, q: QuantizedMatrix, m: number): Promise<GpuWeights[]> {
+  const wanted = m > 64 || isSoftware(gpu.adapterInfo) ? 1 : Math.ceil(ROTATED_BYTES / byteLength(q));
+  return Promise.all(Array.from({ length: Math.min(wanted, MOST_COPIES) }, () => uploadWeights(gpu, q)));
 }

@@ -75,6 +75,11 @@ export function copyAdapterInfo(info: GPUAdapterInfo | undefined): AdapterInfo {
   };
 }
 
+/** Whether an adapter is a CPU in disguise. */
+export function isSoftware({ isFallbackAdapter, description, device }: AdapterInfo): boolean {
+  return isFallbackAdapter || /swiftshader|llvmpipe|lavapipe/i.test(`${description} ${device}`);
+}
+
 export function readCaps(device: GPUDevice, info: AdapterInfo, languageFeatures: ReadonlySet<string>): Caps {
   const features = [...device.features].sort();
   const has = (feature: string) => features.includes(feature);

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { pickColumns, worstError } from '../../../src/gemm/reference.js';
 import { errorBound, type QuantizedMatrix, referenceProduct } from '../../../src/index.js';
 import { selectRows } from '../../../src/matrix/quantized-matrix.js';
 
@@ -50,4 +51,22 @@ test('selectRows copies rows of every part', () => {
   const x = new Float32Array(32).fill(1);
   const [, expected] = referenceProduct(x, q, 1).y;
   expect([...referenceProduct(x, second, 1).y]).toEqual([expected, expected]);
+});
+
+test('worstError is in parts of the bound, and NaN wherever it stands', () => {
+  const x = new Float32Array(64).fill(1);
+  const reference = referenceProduct(x, q, 2);
+  expect(worstError(reference.y, reference, 10)).toBe(0);
+  const off = reference.y.slice();
+  off[2]! += 3 * errorBound(reference, 2, 10);
+  expect(worstError(off, reference, 10)).toBeCloseTo(3, 6);
+  for (let i = 0; i < off.length; i++) {
+    const bad = reference.y.slice();
+    bad[i] = Number.NaN;
+    expect(worstError(bad, reference, 10)).toBeNaN();
+  }
+});
+
+test('pickColumns takes columns of every row', () => {
+  expect([...pickColumns(Float32Array.of(1, 2, 3, 4, 5, 6), 2, 3, [2, 0])]).toEqual([3, 1, 6, 4]);
 });
