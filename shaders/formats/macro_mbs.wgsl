@@ -8,7 +8,6 @@ fn macro_scale(row: u32, block: u32) -> f32 {
   let per_row = (problem.k + MACRO_SIZE - 1u) / MACRO_SIZE;
   let i = row * per_row + block / (MACRO_SIZE / BLOCK_SIZE);
   let byte = (w_macro[i >> 2u] >> ((i & 3u) * 8u)) & 0xFFu;
-  // f = 1 + byte/256 is the f32 with the byte on top of its mantissa. A division is only good to 2.5 ULP in WGSL, and
-  // f = 1 has to be exact.
-  return select(1.0 / bitcast<f32>(0x3F800000u | (byte << 15u)), 1.0, byte == 0u);
+  // A division is only good to 2.5 ULP in WGSL; f = 1 has to be exact.
+  return select(256.0 / f32(256u + byte), 1.0, byte == 0u);
 }
