@@ -15,7 +15,12 @@ export default defineConfig({
     // Built for Node because of the command line; the library's own entry imports nothing that a browser lacks.
     ssr: true,
     rollupOptions: {
-      input: { index: 'src/index.ts', node: 'src/node.ts', 'cli/main': 'src/cli/main.ts' },
+      input: {
+        index: 'src/index.ts',
+        node: 'src/node.ts',
+        'cli/main': 'src/cli/main.ts',
+        'cli/quantize-worker': 'src/cli/quantize-worker.ts',
+      },
       external: ['webgpu'],
       output: { entryFileNames: '[name].js', chunkFileNames: 'chunks/[name]-[hash].js' },
     },

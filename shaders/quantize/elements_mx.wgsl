@@ -12,5 +12,5 @@ fn element_codes(values: Eight, byte: u32, row: u32, col: u32, word: u32) -> u32
       return 0u;
     }
   }
-  return mx_codes(values, factor_byte(row, col), byte, word);
+  return encode_word(values, mx_encoder(factor_byte(row, col), byte), word);
 }

@@ -2,49 +2,54 @@
 // residual | |y| - grid value | is exact, truncated to a unit that leaves the largest one a fixed number of bits, and
 // the sum of those integers, or of their squares, is exact.
 
-// significand · 2^(exponent - 150) with a significand below 2^28, zero allowed.
-struct Residual {
-  significand: u32,
-  exponent: i32,
+// Four times significand · 2^(exponent - 150) with a significand below 2^28, zero allowed.
+struct Residuals {
+  significand: vec4<u32>,
+  exponent: vec4<i32>,
 }
 
 // Byte of a grid so coarse that every value rounds to 0.
 const COARSE_GRID = 300u;
 
-// Residual of a magnitude y (field 255 being an exponent) on the grid of step 2^(byte - 127).
-fn residual(y: u32, byte: u32) -> Residual {
-  if (y == 0u) {
-    return Residual(0u, 0);
-  }
-  let wide = widen(y);
-  let field = wide >> 23u;
-  let significand = u32(wide & 0x007FFFFF) | 0x00800000u;
-  let code = nearest4(vec4<i32>(wide + ((127 - i32(byte)) << 23u))).x;
-  if (code == 0u) {
-    return Residual(significand, field);
-  }
-  // Twice the grid value: 1, 2, 3, 4, 6, 8, 12.
-  let doubled = select((2u | (code & 1u)) << ((code >> 1u) - 1u), code, code < 4u);
-  let grid_value = i32(doubled << u32(i32(byte) + 22 - field));
-  return Residual(u32(abs(i32(significand) - grid_value)), field);
+// Residuals of magnitudes y (field 255 being an exponent) on the grid of step 2^(byte - 127).
+fn residuals4(y: vec4<u32>, byte: u32) -> Residuals {
+  let wide = widen4(y);
+  let field = wide >> vec4<u32>(23u);
+  let significand = (wide & vec4<i32>(0x007FFFFF)) | vec4<i32>(0x00800000);
+  let code = nearest4(wide + vec4<i32>((127 - i32(byte)) << 23u));
+  // Twice the grid value: 0, 1, 2, 3, 4, 6, 8, 12.
+  let doubled = select(
+    (vec4<u32>(2u) | (code & vec4<u32>(1u))) << (max(code >> vec4<u32>(1u), vec4<u32>(1u)) - vec4<u32>(1u)),
+    code,
+    code < vec4<u32>(4u),
+  );
+  let grid_value = doubled << (vec4<u32>(vec4<i32>(i32(byte) + 22) - field) & vec4<u32>(31u));
+  let lost = vec4<u32>(abs(significand - vec4<i32>(grid_value)));
+  return Residuals(select(lost, vec4<u32>(0u), y == vec4<u32>(0u)), field);
 }
 
 // Above every exponent's negative, so that "no residual" is the smallest of all.
 const NO_RESIDUAL = -1000;
 
-// floor(log2) of the largest residual of a region, in units of 2^-150, or NO_RESIDUAL where nothing is lost.
-fn largest_residual(region: Region, factor: u32, byte: u32) -> i32 {
-  var largest = NO_RESIDUAL;
-  for (var row = region.row; row < region.row + region.height; row++) {
-    let first = (row * problem.cols + region.col) / 4u;
-    for (var i = 0u; i < region.width; i++) {
-      let r = residual(scaled_magnitude(x[first + i / 4u][i % 4u], factor), byte);
-      if (r.significand > 0u) {
-        largest = max(largest, r.exponent + 31 - i32(countLeadingZeros(r.significand)));
-      }
-    }
-  }
-  return largest;
+// floor(log2) of the largest of four residuals, in units of 2^-150, or NO_RESIDUAL where nothing is lost.
+fn largest4(r: Residuals) -> i32 {
+  let logs = select(
+    r.exponent + vec4<i32>(31) - vec4<i32>(countLeadingZeros(r.significand)),
+    vec4<i32>(NO_RESIDUAL),
+    r.significand == vec4<u32>(0u),
+  );
+  return max(max(logs.x, logs.y), max(logs.z, logs.w));
+}
+
+// Residuals in units of 2^unit.
+fn truncate4(r: Residuals, unit: i32) -> vec4<u32> {
+  let up = r.exponent - vec4<i32>(unit);
+  let most = vec4<i32>(31);
+  return select(
+    r.significand >> vec4<u32>(clamp(-up, vec4<i32>(0), most)),
+    r.significand << vec4<u32>(clamp(up, vec4<i32>(0), most)),
+    up >= vec4<i32>(0),
+  );
 }
 
 // A 64-bit integer times 2^exponent.
@@ -59,46 +64,24 @@ fn add_to(sum: ErrorSum, high: u32, low: u32) -> ErrorSum {
   return ErrorSum(sum.high + high + u32(next < low), next, sum.exponent);
 }
 
-// `sum` plus the residuals of a region in units of 2^unit, as squares or (absolute) as they are.
-fn add_residuals(start: ErrorSum, region: Region, factor: u32, byte: u32, unit: i32, absolute: bool) -> ErrorSum {
-  var sum = start;
-  for (var row = region.row; row < region.row + region.height; row++) {
-    let first = (row * problem.cols + region.col) / 4u;
-    for (var i = 0u; i < region.width; i++) {
-      let r = residual(scaled_magnitude(x[first + i / 4u][i % 4u], factor), byte);
-      let up = r.exponent - unit;
-      var t = 0u;
-      if (up >= 0) {
-        t = r.significand << u32(min(up, 31));
-      } else if (up > -32) {
-        t = r.significand >> u32(-up);
-      }
-      if (absolute) {
-        sum = add_to(sum, 0u, t);
-      } else {
-        // t has up to 18 bits: its square is 16 q² + 8 q s + s².
-        let q = t >> 2u;
-        let s = t & 3u;
-        sum = add_to(sum, (q * q) >> 28u, (q * q) << 4u);
-        sum = add_to(sum, 0u, (8u * q + s) * s);
-      }
-    }
-  }
-  return sum;
+fn add_square(sum: ErrorSum, t: u32) -> ErrorSum {
+  // t has up to 18 bits: its square is 16 q² + 8 q s + s².
+  let q = t >> 2u;
+  let s = t & 3u;
+  return add_to(add_to(sum, (q * q) >> 28u, (q * q) << 4u), 0u, (8u * q + s) * s);
 }
 
-// Unit of the sum for `count` residuals, and the exponent of the sum in that unit.
+fn add4(start: ErrorSum, t: vec4<u32>, absolute: bool) -> ErrorSum {
+  if (absolute) {
+    // At most 24 bits each.
+    return add_to(start, 0u, t.x + t.y + t.z + t.w);
+  }
+  return add_square(add_square(add_square(add_square(start, t.x), t.y), t.z), t.w);
+}
+
+// Unit of the sum for `count` residuals.
 fn residual_unit(largest: i32, count: u32, absolute: bool) -> i32 {
   return largest - select(select(17, 15, count <= 128u), 23, absolute);
-}
-
-fn region_error(region: Region, factor: u32, byte: u32, absolute: bool) -> ErrorSum {
-  let largest = largest_residual(region, factor, byte);
-  if (largest == NO_RESIDUAL) {
-    return ErrorSum(0u, 0u, 0);
-  }
-  let unit = residual_unit(largest, region.width * region.height, absolute);
-  return add_residuals(ErrorSum(0u, 0u, select(2 * unit, unit, absolute)), region, factor, byte, unit, absolute);
 }
 
 // sum · weight for a weight below 2^10.

@@ -15,9 +15,9 @@ fn mx_block_byte(block: Region, factor: u32, largest: u32) -> u32 {
   let first = mx_scale_byte(largest, 0x003FFFFFu);
   let candidates = min(select(SHALLOW, DEEP, problem.block_height > 1u), first + 1u);
   var best = first;
-  var best_error = region_error(block, factor, first, false);
+  var best_error = block_error(block, factor, first, false);
   for (var k = 1u; k < candidates; k++) {
-    let error = region_error(block, factor, first - k, false);
+    let error = block_error(block, factor, first - k, false);
     if (!less(best_error, error)) {
       best = first - k;
       best_error = error;

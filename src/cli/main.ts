@@ -63,10 +63,19 @@ onGpu(program.command('doctor'))
   .action(doctor);
 
 onGpu(program.command('selftest'))
-  .description('check every kernel on this GPU against f64 on random problems')
+  .description(
+    'check every kernel on this GPU against f64 on random problems, or the quantizers against the CPU',
+  )
   .option('--cases <count>', 'random problems', positiveInteger, 100)
   .option('--max-size <size>', 'largest m, n and k', positiveInteger, 300)
   .option('--seed <integer>', 'of the problems', Number, 1)
+  .option(
+    '--quantizers',
+    'check the quantizers against the CPU instead, byte for byte, on random bit patterns',
+  )
+  .option('--values <count>', 'with --quantizers: values for each rule, 1e8 say', positiveInteger, 1e6)
+  .option('--rules <names>', "with --quantizers: some of them by name, or 'main' (default: all)", list)
+  .option('--seconds <time>', 'with --quantizers: when to stop early', Number)
   .action(selftest);
 
 try {

@@ -204,7 +204,7 @@ export class GpuQuantizer {
 export async function createQuantizer(gpu: Gpu, options: QuantizeOptions): Promise<GpuQuantizer> {
   const spec = resolveOptions(options);
   checkLimits(gpu, spec);
-  const steps = quantizerSteps(spec, gpu.caps.limits);
+  const steps = quantizerSteps(spec, gpu.caps);
   const pipelines = await Promise.all(steps.map(({ shader }) => getPipeline(gpu.device, shader)));
   return new GpuQuantizer(gpu, spec, steps, pipelines);
 }

@@ -4,7 +4,7 @@ import { f32FromBits, f32ToBits } from '../formats/bits.js';
 import { decodeE0M8 } from '../formats/e0m8.js';
 import { E2M1_MAX, E2M1_VALUES } from '../formats/e2m1.js';
 import { E4M3_MAX } from '../formats/e4m3.js';
-import type { Limits } from '../gpu/caps.js';
+import type { Caps, Limits } from '../gpu/caps.js';
 import { foldGrid } from '../gpu/grid.js';
 import { type ComposedShader, composeShader } from '../gpu/shader.js';
 import { HADAMARD_SIZE } from '../quantize/hadamard.js';
@@ -50,10 +50,11 @@ const BUMPS: Readonly<Record<MxScaleRule, number>> = {
 /** NVFP4 maps the tensor's maximum to 6 times this: see `src/quantize/nv.ts`. */
 const SCALE_MAX = { te: E4M3_MAX, 'four-over-six': 256 } as const;
 
-const ROWS_WORKGROUP = 256;
 const WORKGROUP = 64;
 const AMAX_WORKGROUP = 256;
 const DYNAMIC_CANDIDATES = 16;
+/** Enough to fill a large GPU: each computes the tensor's scales anew. */
+const NV_WORKGROUPS = 1024;
 
 /** Workgroups that share the search for a tensor's maximum. */
 function partialMaxima({ rows, cols }: QuantizeSpec): number {
@@ -85,8 +86,8 @@ export function macroThresholds(): Uint32Array<ArrayBuffer> {
 export function scratchSizes(spec: QuantizeSpec): Partial<Record<BindingName, number>> {
   return {
     ...(spec.hadamard && { rotated: spec.rows * spec.cols * 4 }),
-    // `Tensor` of tensor_layout.wgsl: 128 words, and eight for each of 127 bytes.
-    ...(spec.format === 'nvfp4' && { partials: partialMaxima(spec) * 4, tensor: (128 + 127 * 8) * 4 }),
+    // 'tensor' is `Tensor` of tensor.wgsl.
+    ...(spec.format === 'nvfp4' && { partials: partialMaxima(spec) * 4, tensor: 128 * 4 }),
   };
 }
 
@@ -111,17 +112,27 @@ export function quantizationUniform(spec: QuantizeSpec): Uint32Array<ArrayBuffer
   );
 }
 
+/** What a device is asked for: subgroups make one pass of what else takes workgroup memory or several kernels. */
+export type QuantizerCaps = Pick<Caps, 'limits' | 'tiers' | 'subgroupMinSize'>;
+
 /** @throws UnsupportedError for matrices above the dispatch limits */
-export function quantizerSteps(spec: QuantizeSpec, limits: Limits): QuantizerStep[] {
-  const step: MakeStep = (name, { threads, workgroup = WORKGROUP, constants = {}, modules, bindings }) => ({
+export function quantizerSteps(spec: QuantizeSpec, caps: QuantizerCaps): QuantizerStep[] {
+  const step: MakeStep = (
+    name,
+    { threads, workgroup = WORKGROUP, constants = {}, aliases = {}, modules, bindings },
+  ) => ({
     shader: composeShader({
+      enables: modules.some((module) => SUBGROUP_MODULES.includes(module)) ? ['subgroups'] : [],
+      // The search goes on while any thread of a subgroup has candidates left, which the rules do not follow.
+      quietDiagnostics: modules.includes('factor_dynamic') ? ['subgroup_uniformity'] : [],
       label: ['quantize', name, ...Object.values(constants)].join('.'),
       constants: { WORKGROUP: workgroup, ...constants },
+      aliases,
       modules: quantizerModules(['f32_bits', 'problem', ...modules]),
     }),
     bindings,
     takesRotated: spec.hadamard && name !== 'hadamard_exact',
-    workgroups: grid(Math.ceil(threads / workgroup), limits),
+    workgroups: grid(Math.ceil(threads / workgroup), caps.limits),
   });
   const { rows, cols } = spec;
   const rotation = step('hadamard_exact', {
@@ -129,8 +140,12 @@ export function quantizerSteps(spec: QuantizeSpec, limits: Limits): QuantizerSte
     modules: ['soft_float', 'hadamard_exact'],
     bindings: ['problem', 'x', 'rotated'],
   });
-  return [...(spec.hadamard ? [rotation] : []), ...(spec.format === 'mxfp4' ? mxSteps : nvSteps)(spec, step)];
+  const lanes = caps.tiers.includes('subgroups') ? (caps.subgroupMinSize ?? 0) : 0;
+  const steps = spec.format === 'mxfp4' ? mxSteps(spec, step, lanes) : nvSteps(spec, step, lanes);
+  return [...(spec.hadamard ? [rotation] : []), ...steps];
 }
+
+const SUBGROUP_MODULES: readonly QuantizerModule[] = ['maxima_subgroup', 'bytes_subgroup', 'factor_dynamic'];
 
 type MakeStep = (
   name: string,
@@ -138,12 +153,20 @@ type MakeStep = (
     threads: number;
     workgroup?: number;
     constants?: Record<string, number | boolean>;
+    aliases?: Record<string, string>;
     modules: readonly QuantizerModule[];
     bindings: readonly BindingName[];
   },
 ) => QuantizerStep;
 
-function mxSteps(spec: QuantizeSpec, step: MakeStep): QuantizerStep[] {
+/** Values that a thread of mx_stream.wgsl and nv_stream.wgsl takes. */
+const THREAD_VALUES = 16;
+
+/** Workgroups of 64 where 256 would be too few of them to occupy a large GPU. */
+const streamWorkgroup = (threads: number) => (threads < 2 ** 15 ? 64 : 256);
+
+/** `lanes` is the least size of a subgroup, 0 without subgroups. */
+function mxSteps(spec: QuantizeSpec, step: MakeStep, lanes: number): QuantizerStep[] {
   const { rows, cols, blockSize, macroSize, macroScale, scaleRule } = spec;
   const hasMacro = macroScale !== 'none';
   const factors = hasMacro ? (['factors'] as const) : [];
@@ -153,36 +176,53 @@ function mxSteps(spec: QuantizeSpec, step: MakeStep): QuantizerStep[] {
     'codes8',
     'thresholds',
     hasMacro ? 'thresholds_macro' : 'thresholds_none',
-    'mx_codes',
+    'mx_encoder',
     'status',
   ];
   const STOCHASTIC = spec.rounding === 'stochastic';
-  if (spec.tile === '1d' && scaleRule !== 'mse' && macroScale !== 'dynamic') {
-    const RAGGED = hasMacro && cols % macroSize !== 0;
+  const widest = Math.max(blockSize, hasMacro ? macroSize : 0) / THREAD_VALUES;
+  const maxima = widest <= lanes ? 'maxima_subgroup' : 'maxima_workgroup';
+  const search: readonly QuantizerModule[] = ['scaled_mx', 'grid_distance', 'residuals'];
+  if (
+    spec.tile === '1d' &&
+    scaleRule !== 'mse' &&
+    (macroScale !== 'dynamic' || maxima === 'maxima_subgroup')
+  ) {
+    const ragged = hasMacro && cols % macroSize !== 0;
+    const threads = (rows * (ragged ? Math.ceil(cols / macroSize) * macroSize : cols)) / THREAD_VALUES;
     return [
-      step('mx_rows', {
-        threads: (rows * (RAGGED ? Math.ceil(cols / macroSize) * macroSize : cols)) / 8,
-        workgroup: ROWS_WORKGROUP,
-        constants: { BLOCK_SIZE: blockSize, MACRO_SIZE: hasMacro ? macroSize : 0, RAGGED, STOCHASTIC },
+      step('mx_stream', {
+        threads,
+        workgroup: streamWorkgroup(threads),
+        constants: {
+          BLOCK_SIZE: blockSize,
+          MACRO_SIZE: hasMacro ? macroSize : 0,
+          COLS: ragged ? cols : 0,
+          STOCHASTIC,
+        },
         modules: [
           'macro_factor',
           'mx_scale',
           ...codes,
+          'sixteen',
+          maxima,
+          ragged || 4 * widest > lanes ? 'bytes_workgroup' : 'bytes_subgroup',
           'store_scales',
-          hasMacro ? 'store_factors' : 'store_factors_none',
-          'mx_rows',
+          ...(hasMacro ? (['store_factors'] as const) : []),
+          ...(macroScale === 'dynamic' ? search : []),
+          `factor_${macroScale}`,
+          'mx_stream',
         ],
         bindings: ['problem', 'x', 'codes', 'scales', ...factors, ...thresholds, 'status'],
       }),
     ];
   }
 
+  const errors: readonly QuantizerModule[] = ['e2m1_encode', ...search, 'residuals_region'];
   const rule: readonly QuantizerModule[] =
     scaleRule === 'mse'
-      ? ['macro_factor', 'mx_scale', 'e2m1_encode', 'scaled_mx', 'residuals', 'rule_mse']
+      ? ['macro_factor', 'mx_scale', ...errors, 'rule_mse']
       : ['macro_factor', 'mx_scale', 'rule_bump'];
-  const searches: readonly QuantizerModule[] =
-    scaleRule === 'mse' ? rule : [...rule, 'e2m1_encode', 'scaled_mx', 'residuals'];
   const macros = Math.ceil(cols / macroSize) * tileRows(spec, macroSize);
   const loadFactors = hasMacro ? 'load_factors' : 'load_factors_none';
   return [
@@ -199,7 +239,7 @@ function mxSteps(spec: QuantizeSpec, step: MakeStep): QuantizerStep[] {
       ? [
           step('factors_dynamic', {
             threads: macros * DYNAMIC_CANDIDATES,
-            modules: [...searches, 'store_factors', 'factors_dynamic'],
+            modules: [...(scaleRule === 'mse' ? [] : errors), ...rule, 'store_factors', 'factors_dynamic'],
             bindings: ['problem', 'x', 'factors'],
           }),
         ]
@@ -218,58 +258,71 @@ function mxSteps(spec: QuantizeSpec, step: MakeStep): QuantizerStep[] {
   ];
 }
 
-function nvSteps(spec: QuantizeSpec, step: MakeStep): QuantizerStep[] {
+function nvSteps(spec: QuantizeSpec, step: MakeStep, lanes: number): QuantizerStep[] {
   const { rows, cols, blockSize } = spec;
   const STOCHASTIC = spec.rounding === 'stochastic';
-  const codes = ['e2m1_encode', 'codes8', 'nv_codes', 'status'] as const;
-  const tensor: readonly QuantizerModule[] = ['soft_float', 'thresholds', 'tensor_layout', 'load_tensor'];
-  const rule: readonly QuantizerModule[] =
-    spec.scaleRule === 'te' ? ['rule_te'] : ['e2m1_encode', 'scaled_nv', 'residuals', 'rule_four_over_six'];
+  const numbers = ['soft_float', 'e4m3', 'e2m1_encode', 'scaled_nv'] as const;
+  const codes = ['codes8', 'nv_codes', 'status'] as const;
+  const rule = (errors: QuantizerModule): readonly QuantizerModule[] =>
+    spec.scaleRule === 'te' ? ['rule_te'] : ['grid_distance', 'residuals', errors, 'rule_four_over_six'];
+  const amax = step('tensor_amax', {
+    threads: partialMaxima(spec) * AMAX_WORKGROUP,
+    workgroup: AMAX_WORKGROUP,
+    modules: ['tensor_amax'],
+    bindings: ['problem', 'x', 'partials'],
+  });
+  if (spec.tile === '1d') {
+    const threads = (rows * cols) / THREAD_VALUES;
+    const workgroup = threads < 2 ** 15 ? 128 : 256;
+    return [
+      amax,
+      step('nv_stream', {
+        threads: Math.min(threads, NV_WORKGROUPS * workgroup),
+        workgroup,
+        constants: { BLOCK_SIZE: blockSize, STOCHASTIC },
+        aliases: { Block: 'Values' },
+        modules: [
+          ...numbers,
+          'tensor',
+          ...codes,
+          'sixteen',
+          ...rule('residuals_values'),
+          4 > lanes ? 'bytes_workgroup' : 'bytes_subgroup',
+          'store_scales',
+          'factor_none',
+          'nv_stream',
+        ],
+        bindings: ['problem', 'x', 'codes', 'scales', 'partials', 'global_scale', 'status'],
+      }),
+    ];
+  }
   return [
-    step('tensor_amax', {
-      threads: partialMaxima(spec) * AMAX_WORKGROUP,
-      workgroup: AMAX_WORKGROUP,
-      modules: ['tensor_amax'],
-      bindings: ['problem', 'x', 'partials'],
-    }),
+    amax,
     step('tensor_scale', {
       threads: 128,
       workgroup: 128,
-      modules: ['soft_float', 'thresholds', 'tensor_layout', 'e4m3', 'tensor_scale'],
+      modules: ['soft_float', 'e4m3', 'tensor', 'tensor_scale'],
       bindings: ['problem', 'partials', 'tensor', 'global_scale'],
     }),
-    ...(STOCHASTIC
-      ? []
-      : [
-          step('tensor_thresholds', {
-            threads: 127 * 8,
-            modules: ['soft_float', 'thresholds', 'thresholds_none', 'tensor_layout', 'tensor_thresholds'],
-            bindings: ['tensor'],
-          }),
-        ]),
-    ...(spec.tile === '1d' && spec.scaleRule === 'te'
-      ? [
-          step('nv_rows', {
-            threads: (rows * cols) / 8,
-            workgroup: ROWS_WORKGROUP,
-            constants: { STOCHASTIC },
-            modules: [...tensor, 'e4m3', ...rule, ...codes, 'store_scales', 'nv_rows'],
-            bindings: ['problem', 'x', 'codes', 'scales', 'tensor', 'status'],
-          }),
-        ]
-      : [
-          step('scales_nv', {
-            threads: (cols / blockSize) * tileRows(spec, blockSize),
-            modules: [...tensor, 'e4m3', ...rule, 'store_scales', 'scales_nv', 'scales'],
-            bindings: ['problem', 'x', 'scales', 'tensor'],
-          }),
-          step('elements_nv', {
-            threads: (rows * cols) / 8,
-            constants: { STOCHASTIC },
-            modules: [...tensor, ...codes, 'load_scales', 'elements_nv', 'elements'],
-            bindings: ['problem', 'x', 'codes', 'scales', 'tensor', 'status'],
-          }),
-        ]),
+    step('scales_nv', {
+      threads: (cols / blockSize) * tileRows(spec, blockSize),
+      aliases: { Block: 'Region' },
+      modules: [
+        ...numbers,
+        'load_tensor',
+        ...rule('residuals_region'),
+        'store_scales',
+        'scales_nv',
+        'scales',
+      ],
+      bindings: ['problem', 'x', 'scales', 'tensor'],
+    }),
+    step('elements_nv', {
+      threads: (rows * cols) / 8,
+      constants: { STOCHASTIC },
+      modules: [...numbers, 'load_tensor', ...codes, 'load_scales', 'elements_nv', 'elements'],
+      bindings: ['problem', 'x', 'codes', 'scales', 'tensor', 'status'],
+    }),
   ];
 }
 
