@@ -28,6 +28,14 @@ export class UnsupportedError extends Fp4Error {
   override name = 'UnsupportedError';
 }
 
+/**
+ * The device was lost (its driver restarted, its adapter went away, it was destroyed) while work on it was pending. Its
+ * buffers are gone: request a new device and rebuild from each QuantizedMatrix.
+ */
+export class DeviceLostError extends Fp4Error {
+  override name = 'DeviceLostError';
+}
+
 /** A composed shader did not compile; `source` is the composed text, and the message points into it. */
 export class ShaderError extends Fp4Error {
   override name = 'ShaderError';

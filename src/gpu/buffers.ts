@@ -1,6 +1,7 @@
 import { InvalidArgumentError, UnsupportedError } from '../errors.js';
 import type { Limits } from './caps.js';
 import { BufferUsage, MAP_READ } from './constants.js';
+import { whileAlive } from './loss.js';
 
 /** A whole buffer, or a part of one. Offsets of storage bindings are multiples of 256 (WebGPU's default limit). */
 export type BufferSlice = GPUBuffer | GPUBufferBinding;
@@ -36,17 +37,20 @@ export function createStorageBuffer(
     size,
     usage: BufferUsage.STORAGE | BufferUsage.COPY_DST | BufferUsage.COPY_SRC,
   });
-  if (typeof data !== 'number') {
-    const whole = data.byteLength - (data.byteLength % 4);
-    device.queue.writeBuffer(buffer, 0, data.buffer as ArrayBuffer, data.byteOffset, whole);
-    if (whole < data.byteLength) {
-      // writeBuffer takes multiples of four bytes.
-      const tail = new Uint8Array(4);
-      tail.set(new Uint8Array(data.buffer, data.byteOffset + whole, data.byteLength - whole));
-      device.queue.writeBuffer(buffer, whole, tail);
-    }
-  }
+  if (typeof data !== 'number') writeBytes(device, buffer, data);
   return buffer;
+}
+
+/** Writes any number of bytes to the start of a buffer, and zeros up to a multiple of four. */
+export function writeBytes(device: GPUDevice, buffer: GPUBuffer, data: ArrayBufferView): void {
+  const whole = data.byteLength - (data.byteLength % 4);
+  device.queue.writeBuffer(buffer, 0, data.buffer as ArrayBuffer, data.byteOffset, whole);
+  if (whole < data.byteLength) {
+    // writeBuffer takes multiples of four bytes.
+    const tail = new Uint8Array(4);
+    tail.set(new Uint8Array(data.buffer, data.byteOffset + whole, data.byteLength - whole));
+    device.queue.writeBuffer(buffer, whole, tail);
+  }
 }
 
 /** @throws UnsupportedError naming the limit, both numbers and the remedy */
@@ -65,7 +69,46 @@ export function checkBufferSize(
   }
 }
 
-/** Copies `size` bytes of a buffer back to the CPU. */
+/**
+ * A caller's slice, cut to the bytes that are needed.
+ * @param shape what it holds, for errors
+ * @throws InvalidArgumentError where it is missing, too small, misaligned or of the wrong usage
+ */
+export function checkSlice(
+  device: GPUDevice,
+  module: string,
+  name: string,
+  shape: string,
+  slice: BufferSlice | undefined,
+  bytes: number,
+): GPUBufferBinding {
+  if (!slice) throw new InvalidArgumentError(module, `${name} is missing; it is ${shape}`);
+  const binding = asBinding(slice);
+  const { buffer, offset = 0 } = binding;
+  const needed = Math.ceil(bytes / 4) * 4;
+  if (sliceSize(binding) < needed) {
+    throw new InvalidArgumentError(
+      module,
+      `${name} has ${sliceSize(binding)} bytes; ${shape} needs ${needed}`,
+    );
+  }
+  const alignment = device.limits.minStorageBufferOffsetAlignment;
+  if (offset % alignment) {
+    throw new InvalidArgumentError(
+      module,
+      `${name} starts at byte ${offset}; storage bindings of this device start at multiples of ${alignment}`,
+    );
+  }
+  if (!(buffer.usage & BufferUsage.STORAGE)) {
+    throw new InvalidArgumentError(module, `${name} was created without GPUBufferUsage.STORAGE`);
+  }
+  return { buffer, offset, size: needed };
+}
+
+/**
+ * Copies `size` bytes of a buffer back to the CPU.
+ * @throws DeviceLostError where the device is lost meanwhile
+ */
 export async function readBuffer(device: GPUDevice, slice: BufferSlice, size?: number): Promise<ArrayBuffer> {
   const binding = asBinding(slice);
   const bytes = size ?? sliceSize(binding);
@@ -84,7 +127,7 @@ export async function readBuffer(device: GPUDevice, slice: BufferSlice, size?: n
     const encoder = device.createCommandEncoder({ label: 'fp4 readback' });
     encoder.copyBufferToBuffer(binding.buffer, binding.offset ?? 0, staging, 0, bytes);
     device.queue.submit([encoder.finish()]);
-    await staging.mapAsync(MAP_READ);
+    await whileAlive(device, 'reading a buffer', staging.mapAsync(MAP_READ));
     return staging.getMappedRange().slice(0);
   } finally {
     staging.destroy();

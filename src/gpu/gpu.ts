@@ -1,6 +1,6 @@
 import { InvalidArgumentError, UnsupportedError } from '../errors.js';
 import { type AdapterInfo, type Caps, copyAdapterInfo, readCaps } from './caps.js';
-import { type Probe, probeDevice } from './probe.js';
+import { type Probe, probeDevice, usableCaps } from './probe.js';
 
 /** Features that some kernel or measurement uses; requested where the adapter has them. */
 const USEFUL_FEATURES = [
@@ -40,6 +40,11 @@ export class Gpu {
   /** What the device's arithmetic does where WGSL leaves it open; found out once a device. */
   probe(): Promise<Probe> {
     return probeDevice(this.device);
+  }
+
+  /** The capabilities without tiers that the probe found unusable: what `createGemm` plans with. */
+  async usableCaps(): Promise<Caps> {
+    return usableCaps(this.caps, await this.probe());
   }
 
   /** Destroys the device if this object owns it; does nothing for a borrowed one or the second time. */

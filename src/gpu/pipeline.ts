@@ -1,4 +1,5 @@
 import { ShaderError } from '../errors.js';
+import { whileAlive } from './loss.js';
 import { type ComposedShader, shaderError } from './shader.js';
 
 const caches = new WeakMap<GPUDevice, Map<string, Promise<GPUComputePipeline>>>();
@@ -6,7 +7,7 @@ const caches = new WeakMap<GPUDevice, Map<string, Promise<GPUComputePipeline>>>(
 /**
  * Compute pipeline of a shader's entry point `main`, compiled once a device and text. Requests that arrive while it
  * compiles share the work; a failure is not remembered.
- * @throws ShaderError with the composed source and the lines at fault
+ * @throws ShaderError with the composed source and the lines at fault; DeviceLostError where the device is lost meanwhile
  */
 export function getPipeline(device: GPUDevice, shader: ComposedShader): Promise<GPUComputePipeline> {
   let cache = caches.get(device);
@@ -16,7 +17,7 @@ export function getPipeline(device: GPUDevice, shader: ComposedShader): Promise<
   }
   const cached = cache.get(shader.source);
   if (cached) return cached;
-  const pipeline = compile(device, shader);
+  const pipeline = whileAlive(device, `compiling ${shader.label}`, compile(device, shader));
   cache.set(shader.source, pipeline);
   pipeline.catch(() => cache.delete(shader.source));
   return pipeline;

@@ -14,6 +14,8 @@ export interface ShaderDescription {
   /** Kernel id with format, types and tile: names the pipeline and every error. */
   readonly label: string;
   readonly enables?: readonly string[];
+  /** Diagnostics to be turned off. */
+  readonly quietDiagnostics?: readonly string[];
   /** `const NAME = value`; numbers are u32. */
   readonly constants: Readonly<Record<string, number | boolean>>;
   /** `alias NAME = type`. */
@@ -31,11 +33,13 @@ export interface ComposedShader {
 export function composeShader({
   label,
   enables = [],
+  quietDiagnostics = [],
   constants,
   aliases = {},
   modules,
 }: ShaderDescription): ComposedShader {
   const head = [
+    ...quietDiagnostics.map((name) => `diagnostic(off, ${name});`),
     ...enables.map((name) => `enable ${name};`),
     ...Object.entries(constants).map(
       ([name, value]) => `const ${name} = ${typeof value === 'number' ? `${value}u` : value};`,
