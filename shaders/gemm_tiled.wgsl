@@ -1,6 +1,6 @@
 // y[m, n] = x[m, k] · w[n, k]ᵀ with tiles of both operands in workgroup memory, all in f32.
 //
-// x        f32[m, k]
+// x        f32 or f16[m, k], read by load_x4
 // w_codes  kernel order, eight codes to a word: u32[n, chunks of 32 codes, 4]
 //
 // A workgroup computes TILE_M × TILE_N of y in steps of TILE_K along k; a thread computes THREAD_M × THREAD_N of it.
@@ -12,7 +12,6 @@
 // Shared: (TILE_M + TILE_N) · TILE_K · 4 bytes. Registers: about THREAD_M · THREAD_N + THREAD_M + THREAD_N + 16.
 // Features: none. Roundings on the longest path of a sum: k + 5.
 
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> w_codes: array<u32>;
 
 const THREADS_X = TILE_N / THREAD_N;
@@ -32,7 +31,7 @@ fn load_x(row: u32, k: u32) -> vec4<f32> {
   if (row >= problem.m || k >= problem.k) {
     return vec4<f32>();
   }
-  return x[row * (problem.k / 4u) + k / 4u];
+  return load_x4(row * (problem.k / 4u) + k / 4u);
 }
 
 // Row `row` of w, values k..k+7, without the tensor's scale.

@@ -1,6 +1,6 @@
 // y[m, n] = x[m, k] · w[n, k]ᵀ for few rows of x: every weight is decoded where it is used, in f32.
 //
-// x        f32[m, k]
+// x        f32 or f16[m, k], read by load_x4
 // w_codes  kernel order: vec4<u32>[n, chunks of 32 codes]
 //
 // A workgroup of LANES · GROUPS threads computes GROUPS · ROWS columns of y for X_ROWS rows of x. The LANES threads of
@@ -8,7 +8,8 @@
 // neighbouring chunks of 16 bytes; a decoded chunk is used for X_ROWS rows of x. These lie in workgroup memory, SLAB
 // values along k at a time; a chunk's eight vec4s are followed by an empty one, so that lanes meet different banks.
 // Partial sums meet in `reduce_lanes` at the end.
-// The grid is (x, y, z): columns over x and y together (one dimension ends at 65535), rows of x over z.
+// The grid is (x, y, z): columns over x and y together (one dimension ends at 65535), rows of x and SPLIT_K parts of
+// the slabs over z.
 //
 // Shared: X_ROWS · SLAB · 4.5 bytes (+ reduce_lanes). Registers: about X_ROWS · ROWS · 2 + ROWS · 13 + 24.
 // Features: those of reduce_lanes. Roundings on the longest path of a sum:
@@ -19,7 +20,6 @@
 // 15.9, 58.6; sixteen lanes with m = 1: 10.0 against 7.6 (written out in full); eight rows of x with sixteen lanes,
 // m = 16: 38.6; four lanes, m = 64: 109.6 against 93.6 for eight.
 
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> w_codes: array<vec4<u32>>;
 
 const THREADS = LANES * GROUPS;
@@ -41,7 +41,7 @@ fn stage_x(thread: u32, first_row: u32, first_chunk: u32) {
     let row = first_row + r;
     var value = vec4<f32>();
     if (row < problem.m && k < k4) {
-      value = x[row * k4 + k];
+      value = load_x4(row * k4 + k);
     }
     x_slab[r * ROW_STRIDE + (at / 8u) * CHUNK_STRIDE + at % 8u] = value;
   }
@@ -94,11 +94,13 @@ fn main(
 ) {
   let lane = thread % LANES;
   let first_col = ((workgroup.y * grid.x + workgroup.x) * GROUPS + thread / LANES) * ROWS;
-  let first_row = workgroup.z * X_ROWS;
+  let first_row = workgroup.z / SPLIT_K * X_ROWS;
+  let split = workgroup.z % SPLIT_K;
+  part_of_k = split;
   let chunks = chunks_per_row();
 
   let slabs = (chunks + SLAB_CHUNKS - 1u) / SLAB_CHUNKS;
-  for (var slab = 0u; slab < slabs; slab++) {
+  for (var slab = slabs * split / SPLIT_K; slab < slabs * (split + 1u) / SPLIT_K; slab++) {
     stage_x(thread, first_row, slab * SLAB_CHUNKS);
     for (var step = 0u; step < SLAB_CHUNKS / LANES; step++) {
       let slab_chunk = step * LANES + lane;

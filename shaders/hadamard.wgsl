@@ -1,7 +1,7 @@
 // out = x rotated along k by the 16-wide random Hadamard transform, tile by tile: t · diag(SIGNS) · H16 / 4.
 // The same additions in the same order as the CPU's `rotate`.
 //
-// x, out: f32[count] as vec4s; a thread rotates one tile of sixteen.
+// x: f32 or f16, read by load_x4; out: f32 as vec4s; a thread rotates one tile of sixteen.
 // Features: none.
 
 struct Rotation {
@@ -10,7 +10,6 @@ struct Rotation {
 }
 
 @group(0) @binding(0) var<uniform> rotation: Rotation;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
 
 // Stages of stride 1 and 2 inside a vec4.
@@ -30,10 +29,10 @@ fn main(
     return;
   }
   // TransformerEngine's signs: + + + - + - - - - - - + - + - -
-  let a = butterfly4(x[tile * 4u] * vec4<f32>(1.0, 1.0, 1.0, -1.0));
-  let b = butterfly4(x[tile * 4u + 1u] * vec4<f32>(1.0, -1.0, -1.0, -1.0));
-  let c = butterfly4(x[tile * 4u + 2u] * vec4<f32>(-1.0, -1.0, -1.0, 1.0));
-  let d = butterfly4(x[tile * 4u + 3u] * vec4<f32>(-1.0, 1.0, -1.0, -1.0));
+  let a = butterfly4(load_x4(tile * 4u) * vec4<f32>(1.0, 1.0, 1.0, -1.0));
+  let b = butterfly4(load_x4(tile * 4u + 1u) * vec4<f32>(1.0, -1.0, -1.0, -1.0));
+  let c = butterfly4(load_x4(tile * 4u + 2u) * vec4<f32>(-1.0, -1.0, -1.0, 1.0));
+  let d = butterfly4(load_x4(tile * 4u + 3u) * vec4<f32>(-1.0, 1.0, -1.0, -1.0));
   // Stage of stride 4, then of stride 8.
   let ab = a + b;
   let a_b = a - b;

@@ -2,12 +2,20 @@
 export { type ByteSource, blobSource, bytesSource } from './checkpoint/byte-source.js';
 export { type FloatMatrix, readMatrix } from './checkpoint/matrix-source.js';
 export { readSafetensorsHeader, type SafetensorsFile, type TensorInfo } from './checkpoint/safetensors.js';
-export { CheckpointError, Fp4Error, InvalidArgumentError, ShaderError, UnsupportedError } from './errors.js';
+export {
+  CheckpointError,
+  DeviceLostError,
+  Fp4Error,
+  InvalidArgumentError,
+  ShaderError,
+  UnsupportedError,
+} from './errors.js';
 export { decodeE0M8, encodeE0M8 } from './formats/e0m8.js';
 export { decodeE2M1, E2M1_VALUES, encodeE2M1, packE2M1, unpackE2M1 } from './formats/e2m1.js';
 export { decodeE4M3, E4M3_VALUES, encodeE4M3 } from './formats/e4m3.js';
 export { decodeE8M0, encodeE8M0 } from './formats/e8m0.js';
 export { type BlockFormat, FORMATS, type Format, MACRO_SIZES, type MacroSize } from './formats/formats.js';
+export type { ActivationOptions, Activations } from './gemm/activations.js';
 export {
   createGemm,
   Gemm,
@@ -16,6 +24,8 @@ export {
   type MatmulOptions,
   matmul,
   problemOf,
+  type WarmUpOptions,
+  warmUp,
 } from './gemm/gemm.js';
 export {
   createQuantizer,
@@ -25,9 +35,23 @@ export {
   quantizeOnGpu,
   readbackQuantized,
 } from './gemm/gpu-quantizer.js';
-export { KERNELS, type Kernel, type KernelConstants, type KernelId } from './gemm/kernels.js';
-export { type GemmPlan, planGemm, planWith } from './gemm/plan.js';
-export type { GemmProblem } from './gemm/problem.js';
+export {
+  type ErrorModel,
+  KERNELS,
+  type Kernel,
+  type KernelConstants,
+  type KernelId,
+} from './gemm/kernels/index.js';
+export { candidatePlans, type GemmPlan, planGemm, planWith } from './gemm/plan.js';
+export { type GemmProblem, type GemmProblemOptions, resolveProblem } from './gemm/problem.js';
+export {
+  describeQuantizerReport,
+  MAIN_QUANTIZER_RULES,
+  QUANTIZER_RULES,
+  type QuantizerSelfTestOptions,
+  type QuantizerSelfTestReport,
+  quantizerSelfTest,
+} from './gemm/quantizer-selftest.js';
 export { errorBound, type ReferenceProduct, referenceProduct } from './gemm/reference.js';
 export {
   describeReport,
@@ -37,7 +61,7 @@ export {
   selfTest,
 } from './gemm/selftest.js';
 export { type TuneOptions, type TuneStorage, tuneGemm, tuneKey } from './gemm/tune.js';
-export { GpuWeights, uploadWeights } from './gemm/weights.js';
+export { GpuWeights, type UploadOptions, uploadWeights, weightsFromQuantized } from './gemm/weights.js';
 export type { BufferSlice } from './gpu/buffers.js';
 export {
   type AdapterInfo,

@@ -3,11 +3,23 @@
 
 @group(0) @binding(4) var<storage, read> w_macro: array<u32>;
 
-// 1/f of the macro block that block `block` of weight row `row` belongs to.
-fn macro_scale(row: u32, block: u32) -> f32 {
-  let per_row = (problem.k + MACRO_SIZE - 1u) / MACRO_SIZE;
-  let i = row * per_row + block / (MACRO_SIZE / BLOCK_SIZE);
-  let byte = (w_macro[i >> 2u] >> ((i & 3u) * 8u)) & 0xFFu;
+// Byte of macro block `index` of weight row `row`.
+fn macro_byte(row: u32, index: u32) -> u32 {
+  let i = row * ((problem.k + MACRO_SIZE - 1u) / MACRO_SIZE) + index;
+  return (w_macro[i >> 2u] >> ((i & 3u) * 8u)) & 0xFFu;
+}
+
+// Byte of the macro block that chunk `chunk` belongs to.
+fn chunk_macro_byte(row: u32, chunk: u32) -> u32 {
+  return macro_byte(row, chunk / (MACRO_SIZE / 32u));
+}
+
+fn macro_inverse(byte: u32) -> f32 {
   // A division is only good to 2.5 ULP in WGSL; f = 1 has to be exact.
   return select(256.0 / f32(256u + byte), 1.0, byte == 0u);
+}
+
+// 1/f of the macro block that block `block` of weight row `row` belongs to.
+fn macro_scale(row: u32, block: u32) -> f32 {
+  return macro_inverse(macro_byte(row, block / (MACRO_SIZE / BLOCK_SIZE)));
 }

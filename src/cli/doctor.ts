@@ -14,9 +14,10 @@ const TIER_REMEDIES: Readonly<Record<Tier, string>> = {
 
 export async function doctor(options: GpuOptions): Promise<void> {
   using gpu = await openGpu(options);
-  const { adapterInfo, caps } = gpu;
+  const { adapterInfo } = gpu;
+  const [probe, caps] = await Promise.all([gpu.probe(), gpu.usableCaps()]);
   if (options.json) {
-    console.log(JSON.stringify({ adapterInfo, caps }, null, 2));
+    console.log(JSON.stringify({ adapterInfo, caps, probe }, null, 2));
     return;
   }
   console.log(`adapter      ${adapterName(gpu)}`);
@@ -26,6 +27,12 @@ export async function doctor(options: GpuOptions): Promise<void> {
   console.log(`features     ${caps.features.join(', ')}`);
   for (const { componentType, resultComponentType, M, N, K } of caps.subgroupMatrixConfigs) {
     console.log(`matrix       ${M} × ${N} × ${K}, ${componentType} → ${resultComponentType}`);
+  }
+
+  if (probe.matrixDialect && probe.matrixDialect !== 'template') {
+    console.log(
+      'matrix       this WebGPU speaks an older dialect of subgroup matrices than the kernels; update it',
+    );
   }
 
   const tiers = new Table({ head: ['tier', 'needs', 'here', 'if missing'], style: { head: [], border: [] } });

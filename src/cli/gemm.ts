@@ -8,7 +8,7 @@ import { readSafetensorsHeader } from '../checkpoint/safetensors.js';
 import { InvalidArgumentError } from '../errors.js';
 import { FORMATS, type Format } from '../formats/formats.js';
 import { createGemm, problemOf } from '../gemm/gemm.js';
-import { KERNELS } from '../gemm/kernels.js';
+import { KERNELS } from '../gemm/kernels/index.js';
 import { pickColumns, referenceProduct, worstError } from '../gemm/reference.js';
 import { type TuneStorage, tuneGemm } from '../gemm/tune.js';
 import { uploadCopies } from '../gemm/weights.js';
@@ -231,8 +231,7 @@ async function measure(
   const columns = Math.max(1, Math.min(n, Math.floor(CHECK_BUDGET / (m * k))));
   const picked = Array.from({ length: columns }, (_, i) => Math.floor((i * n) / columns));
   const reference = referenceProduct(x, selectRows(q, picked), m);
-  const kernel = KERNELS[gemm.plan.kernel];
-  const roundings = kernel.roundings(gemm.plan.constants, gemm.problem);
+  const errors = KERNELS[gemm.plan.kernel].errors(gemm.plan.constants, gemm.problem);
   const picks = pickColumns(y, m, n, picked);
   const seconds = timing.median;
   const { scaleRule, macroScale } = resolveOptions({ ...recipe, rows: n, cols: k });
@@ -247,7 +246,7 @@ async function measure(
     n,
     k,
     sqnrY: errorMetrics(unquantizedProduct(x, matrix, m, picked), picks).sqnr,
-    errorOfBound: worstError(picks, reference, roundings),
+    errorOfBound: worstError(picks, reference, errors),
     checkedColumns: columns,
     microseconds: seconds * 1e6,
     timing,

@@ -1,18 +1,22 @@
 import { InvalidArgumentError } from '../errors.js';
 import { BindingCache } from '../gpu/bindings.js';
-import { asBinding, type BufferSlice, createStorageBuffer, readBuffer, sliceSize } from '../gpu/buffers.js';
+import { asBinding, type BufferSlice, checkSlice, createStorageBuffer, readBuffer } from '../gpu/buffers.js';
 import { BufferUsage } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/gpu.js';
+import { foldGrid } from '../gpu/grid.js';
 import { getPipeline } from '../gpu/pipeline.js';
+import { acquireScratch, type Scratch } from '../gpu/scratch.js';
 import { composeShader } from '../gpu/shader.js';
-import { describeShader, KERNELS } from './kernels.js';
-import { type GemmPlan, planGemm } from './plan.js';
-import type { GemmProblem } from './problem.js';
+import type { ActivationOptions } from './activations.js';
+import { type Int8Part, int8Parts } from './int8-weights.js';
+import { describeReduction, describeShader, KERNELS, REDUCE_WORKGROUP } from './kernels/index.js';
+import { BINDINGS, type BindingName } from './kernels/kernel.js';
+import { Fp4Rows } from './operands/int8.js';
+import { createOperand, type Operand } from './operands/operand.js';
+import { type GemmPlan, planGemm, spreadGrid } from './plan.js';
+import { type GemmProblem, type GemmProblemOptions, resolveProblem } from './problem.js';
 import { Rotation } from './rotation.js';
-import type { GpuWeights } from './weights.js';
-
-/** Binding numbers, the same in every shader. */
-const BINDINGS = { problem: 0, x: 1, w_codes: 2, w_scales: 3, w_macro: 4, y: 5, bias: 6 } as const;
+import type { GpuWeights, WeightPart } from './weights.js';
 
 export interface GemmOptions {
   /** Rows of x. */
@@ -20,33 +24,59 @@ export interface GemmOptions {
   weights: GpuWeights;
   /** Type of x in its buffer; 'f32' by default. */
   x?: 'f32' | 'f16' | undefined;
-  /** Type of y in its buffer; 'f32' by default. */
+  /** Type of y in its buffer; 'f32' by default, 'f16' needs shader-f16. */
   y?: 'f32' | 'f16' | undefined;
   /** Whether `encode` is given a bias f32[n]; false by default. */
   bias?: boolean | undefined;
+  /** Whether the product is added to what y holds; false by default, y is overwritten. */
+  accumulate?: boolean | undefined;
+  /** What x is turned into before it is multiplied; 'float' by default. */
+  activations?: ActivationOptions | undefined;
+  /**
+   * With float activations, the least precise type that x and w may be rounded to before they are multiplied: 'f16'
+   * (default) allows tensor cores, 'f32' keeps everything. Sums are f32.
+   */
+  precision?: 'f32' | 'f16' | undefined;
   /** Overrides the choice of kernel; see `planGemm`. */
   plan?: GemmPlan | undefined;
 }
 
 export interface GemmBuffers {
-  /** f32[m, k] */
+  /** f32 or f16[m, k] */
   x: BufferSlice;
-  /** f32[m, n], overwritten */
+  /** f32 or f16[m, n], overwritten, or added to with `accumulate` */
   y: BufferSlice;
   /** f32[n] */
   bias?: BufferSlice | undefined;
 }
 
-/** y = x · wᵀ (+ bias), compiled for one shape and one weight matrix. */
+/** The product with a part of the weights. */
+interface PartStep {
+  readonly part: WeightPart;
+  readonly int8?: Int8Part;
+  readonly uniform: GPUBuffer;
+  readonly workgroups: readonly [number, number, number];
+}
+
+interface PartGroups {
+  readonly product: GPUBindGroup;
+  readonly reduction?: GPUBindGroup;
+}
+
+/** y = x · wᵀ (+ bias) (+ y), compiled for one shape and one weight matrix. */
 export class Gemm {
   readonly problem: GemmProblem;
   readonly plan: GemmPlan;
   readonly #gpu: Gpu;
-  readonly #weights: GpuWeights;
+  readonly #parts: readonly PartStep[];
   readonly #pipeline: GPUComputePipeline;
-  readonly #uniform: GPUBuffer;
+  readonly #reduction: GPUComputePipeline | undefined;
+  readonly #partials: Scratch | undefined;
+  readonly #sums: Scratch | undefined;
   readonly #rotation: Rotation | undefined;
-  readonly #bindGroups = new BindingCache<GPUBindGroup>();
+  readonly #fp4Rows: Fp4Rows | undefined;
+  readonly #operand: Operand | undefined;
+  readonly #bindGroups = new BindingCache<readonly PartGroups[]>();
 
   /** @internal Use {@link createGemm}. */
   constructor(
@@ -54,54 +84,151 @@ export class Gemm {
     problem: GemmProblem,
     plan: GemmPlan,
     weights: GpuWeights,
-    pipeline: GPUComputePipeline,
-    rotation: Rotation | undefined,
+    stages: {
+      pipeline: GPUComputePipeline;
+      reduction: GPUComputePipeline | undefined;
+      rotation: Rotation | undefined;
+      fp4Rows: Fp4Rows | undefined;
+      operand: Operand | undefined;
+      int8: readonly Int8Part[] | undefined;
+    },
   ) {
     this.problem = problem;
     this.plan = plan;
     this.#gpu = gpu;
-    this.#weights = weights;
-    this.#pipeline = pipeline;
-    this.#rotation = rotation;
-    const { m, n, k } = problem;
-    const data = new DataView(new ArrayBuffer(16));
-    [m, n, k].forEach((value, i) => void data.setUint32(i * 4, value, true));
-    data.setFloat32(12, weights.globalScale, true);
-    this.#uniform = gpu.device.createBuffer({
-      label: `fp4 ${plan.label} problem`,
-      size: 16,
-      usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST,
-    });
-    gpu.device.queue.writeBuffer(this.#uniform, 0, data.buffer);
+    this.#pipeline = stages.pipeline;
+    this.#reduction = stages.reduction;
+    this.#rotation = stages.rotation;
+    this.#fp4Rows = stages.fp4Rows;
+    this.#operand = stages.operand;
+    const max = gpu.caps.limits.maxComputeWorkgroupsPerDimension;
+    this.#parts = weights.parts.map((part, i) => ({
+      part,
+      ...(stages.int8 && { int8: stages.int8[i]! }),
+      uniform: this.#createUniform(part, weights),
+      workgroups: spreadGrid(KERNELS[plan.kernel], plan.constants, { ...problem, n: part.rows }, max),
+    }));
+    const rows = Math.max(...weights.parts.map((part) => part.rows));
+    const sums = KERNELS[plan.kernel].sumsBytes?.(plan.constants, { ...problem, n: rows });
+    if (sums) this.#sums = acquireScratch(gpu.device, 'running sums', sums);
+    if (this.#reduction) {
+      const bytes = plan.constants.SPLIT_K! * problem.m * rows * 4;
+      this.#partials = acquireScratch(gpu.device, 'parts of k', bytes);
+    }
   }
 
   /**
    * Adds the product to a compute pass of the caller, who submits it. Allocates nothing on the GPU; the bind group of
    * buffers seen before is reused.
-   * @throws InvalidArgumentError for a missing, small or aliased buffer
+   * @throws InvalidArgumentError for a missing, small, misaligned or aliased buffer
    */
   encode(pass: GPUComputePassEncoder, buffers: GemmBuffers): void {
-    const x = this.#rotation ? this.#rotation.encode(pass, this.#check('x', buffers.x)) : buffers.x;
-    pass.setPipeline(this.#pipeline);
-    pass.setBindGroup(0, this.#bindGroup({ ...buffers, x }));
-    pass.dispatchWorkgroups(...this.plan.workgroups);
+    const { x, y, bias } = this.#check(buffers);
+    const rotated = this.#rotation ? asBinding(this.#rotation.encode(pass, x)) : x;
+    const rows = this.#fp4Rows?.encode(pass, rotated) ?? rotated;
+    this.#operand?.encode(pass, rows);
+    const groups = this.#bindGroups.get(y, [this.#operand ? undefined : rows, bias], () =>
+      this.#parts.map((step) => this.#createBindGroups(step, this.#operand?.x ?? rows, y, bias)),
+    );
+    this.#parts.forEach(({ part, workgroups }, i) => {
+      pass.setPipeline(this.#pipeline);
+      pass.setBindGroup(0, groups[i]!.product);
+      pass.dispatchWorkgroups(...workgroups);
+      if (this.#reduction) {
+        const threads = Math.ceil((this.problem.m * part.rows) / REDUCE_WORKGROUP);
+        pass.setPipeline(this.#reduction);
+        pass.setBindGroup(0, groups[i]!.reduction!);
+        pass.dispatchWorkgroups(...foldGrid(threads, this.#gpu.caps.limits.maxComputeWorkgroupsPerDimension));
+      }
+    });
   }
 
   /** Frees what the library made for this product; weights and pipelines stay, as others may share them. */
   destroy(): void {
-    this.#uniform.destroy();
+    for (const { uniform } of this.#parts) uniform.destroy();
+    this.#partials?.release();
+    this.#sums?.release();
     this.#rotation?.destroy();
+    this.#fp4Rows?.destroy();
+    this.#operand?.destroy();
   }
 
   [Symbol.dispose](): void {
     this.destroy();
   }
 
-  #bindGroup(buffers: GemmBuffers): GPUBindGroup {
-    const x = this.#check('x', buffers.x);
-    const y = this.#check('y', buffers.y);
-    const bias = this.problem.bias ? this.#check('bias', buffers.bias) : undefined;
-    if (!this.problem.bias && buffers.bias) {
+  #createUniform(part: WeightPart, { globalScale = 1, globalScaleBuffer }: GpuWeights): GPUBuffer {
+    const { m, n, k } = this.problem;
+    const data = new DataView(new ArrayBuffer(32));
+    [m, part.rows, k].forEach((value, i) => void data.setUint32(i * 4, value, true));
+    data.setFloat32(12, globalScale, true);
+    data.setUint32(16, n, true);
+    data.setUint32(20, part.firstRow, true);
+    const uniform = this.#gpu.device.createBuffer({
+      label: `fp4 ${this.plan.label} problem`,
+      size: 32,
+      usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST,
+    });
+    this.#gpu.device.queue.writeBuffer(uniform, 0, data.buffer);
+    if (globalScaleBuffer) {
+      const encoder = this.#gpu.device.createCommandEncoder({ label: 'fp4 global scale' });
+      encoder.copyBufferToBuffer(globalScaleBuffer, 0, uniform, 12, 4);
+      this.#gpu.device.queue.submit([encoder.finish()]);
+    }
+    return uniform;
+  }
+
+  #createBindGroups(
+    { part, uniform, int8 }: PartStep,
+    x: GPUBufferBinding,
+    y: GPUBufferBinding,
+    bias: GPUBufferBinding | undefined,
+  ): PartGroups {
+    const partials = this.#partials && { buffer: this.#partials.buffer };
+    const epilogue = { y, ...(bias && { bias }) };
+    const extra = KERNELS[this.plan.kernel].bindings ?? [];
+    const product = this.#createBindGroup(this.#pipeline, {
+      problem: { buffer: uniform },
+      x,
+      w_codes: { buffer: part.codes },
+      w_scales: { buffer: int8 ? int8.multipliers : part.scales },
+      ...(int8 && { w_references: { buffer: int8.references } }),
+      ...(part.macroScales && !int8 && { w_macro: { buffer: part.macroScales } }),
+      ...(this.#sums && { sums: { buffer: this.#sums.buffer } }),
+      ...(this.#operand && extra.includes('x_scales') && { x_scales: this.#operand.scales }),
+      ...(extra.includes('w_row_max') && { w_row_max: { buffer: part.rowMax } }),
+      ...(partials ? { y: partials } : epilogue),
+    });
+    if (!(this.#reduction && partials)) return { product };
+    const bindings = { problem: { buffer: uniform }, x: partials, ...epilogue };
+    return { product, reduction: this.#createBindGroup(this.#reduction, bindings) };
+  }
+
+  #createBindGroup(
+    pipeline: GPUComputePipeline,
+    resources: Partial<Record<BindingName, GPUBufferBinding>>,
+  ): GPUBindGroup {
+    return this.#gpu.device.createBindGroup({
+      label: `fp4 ${this.plan.label}`,
+      layout: pipeline.getBindGroupLayout(0),
+      entries: Object.entries(resources).map(([name, resource]) => ({
+        binding: BINDINGS[name as BindingName],
+        resource,
+      })),
+    });
+  }
+
+  #check(buffers: GemmBuffers) {
+    const { m, n, k, x: xType, y: yType, bias: hasBias } = this.problem;
+    const { device } = this.#gpu;
+    const check = (name: 'x' | 'y' | 'bias', type: 'f32' | 'f16', ...shape: number[]) => {
+      const bytes = shape.reduce((product, size) => product * size, type === 'f32' ? 4 : 2);
+      return checkSlice(device, 'gemm', name, `${type}[${shape.join(', ')}]`, buffers[name], bytes);
+    };
+    const x = check('x', xType, m, k);
+    const y = check('y', yType, m, n);
+    const bias = hasBias ? check('bias', 'f32', n) : undefined;
+    if (!hasBias && buffers.bias) {
       throw new InvalidArgumentError(
         'gemm',
         'a bias was given, but the Gemm was created without; pass bias: true to createGemm',
@@ -113,58 +240,14 @@ export class Gemm {
         `y shares its buffer with ${y.buffer === x.buffer ? 'x' : 'bias'}; WebGPU needs them apart`,
       );
     }
-    return this.#bindGroups.get(y, [x, bias], () => this.#createBindGroup(x, y, bias));
-  }
-
-  #createBindGroup(
-    x: GPUBufferBinding,
-    y: GPUBufferBinding,
-    bias: GPUBufferBinding | undefined,
-  ): GPUBindGroup {
-    const { codes, scales, macroScales } = this.#weights;
-    const resources: Partial<Record<keyof typeof BINDINGS, GPUBufferBinding>> = {
-      problem: { buffer: this.#uniform },
-      x,
-      w_codes: { buffer: codes },
-      w_scales: { buffer: scales },
-      ...(macroScales && { w_macro: { buffer: macroScales } }),
-      y,
-      ...(bias && { bias }),
-    };
-    return this.#gpu.device.createBindGroup({
-      label: `fp4 ${this.plan.label}`,
-      layout: this.#pipeline.getBindGroupLayout(0),
-      entries: Object.entries(resources).map(([name, resource]) => ({
-        binding: BINDINGS[name as keyof typeof BINDINGS],
-        resource,
-      })),
-    });
-  }
-
-  #check(name: 'x' | 'y' | 'bias', slice: BufferSlice | undefined): GPUBufferBinding {
-    const { m, n, k } = this.problem;
-    const shapes = { x: [m, k], y: [m, n], bias: [n] };
-    const shape = shapes[name];
-    if (!slice) throw new InvalidArgumentError('gemm', `${name} is missing; it is f32[${shape.join(', ')}]`);
-    const binding = asBinding(slice);
-    const needed = shape.reduce((product, size) => product * size, 4);
-    if (sliceSize(binding) < needed) {
-      throw new InvalidArgumentError(
-        'gemm',
-        `${name} has ${sliceSize(binding)} bytes; f32[${shape.join(', ')}] needs ${needed}`,
-      );
-    }
-    if (!(binding.buffer.usage & BufferUsage.STORAGE)) {
-      throw new InvalidArgumentError('gemm', `${name} was created without GPUBufferUsage.STORAGE`);
-    }
-    return binding;
+    return { x, y, bias };
   }
 }
 
 /** The problem of multiplying m rows with given weights, as plans take it. */
-export function problemOf(w: GpuWeights, o: Pick<GemmOptions, 'm' | 'x' | 'y' | 'bias'>): GemmProblem {
+export function problemOf(w: GpuWeights, o: Omit<GemmOptions, 'weights' | 'plan'>): GemmProblem {
   const { n, k, format, blockSize, macroSize } = w;
-  return {
+  return resolveProblem({
     m: o.m,
     n,
     k,
@@ -174,7 +257,11 @@ export function problemOf(w: GpuWeights, o: Pick<GemmOptions, 'm' | 'x' | 'y' | 
     x: o.x ?? 'f32',
     y: o.y ?? 'f32',
     bias: o.bias ?? false,
-  };
+    accumulate: o.accumulate ?? false,
+    precision: o.precision ?? 'f16',
+    ...(o.activations && { activations: o.activations }),
+    ...(w.int8Snr !== undefined && { int8Snr: w.int8Snr }),
+  });
 }
 
 /**
@@ -189,23 +276,86 @@ export function problemOf(w: GpuWeights, o: Pick<GemmOptions, 'm' | 'x' | 'y' | 
 export async function createGemm(gpu: Gpu, options: GemmOptions): Promise<Gemm> {
   const { weights } = options;
   const problem = problemOf(weights, options);
-  const plan = options.plan ?? planGemm(problem, gpu.caps);
-  const shader = composeShader(
-    describeShader(KERNELS[plan.kernel], plan.constants, problem, await gpu.probe()),
-  );
-  const [pipeline, rotation] = await Promise.all([
-    getPipeline(gpu.device, shader),
-    weights.hadamard ? Rotation.create(gpu, problem.m, problem.k) : undefined,
+  const plan = options.plan ?? planGemm(problem, await gpu.usableCaps());
+  const { kernel, constants } = plan;
+  const { takesFp4Rows, inner } = conversions(problem, plan, weights.hadamard);
+  const chunkK = KERNELS[kernel].int8Weights?.(constants);
+  const [[pipeline, reduction], rotation, fp4Rows, operand, int8] = await Promise.all([
+    getPipelines(gpu, inner, plan),
+    weights.hadamard ? Rotation.create(gpu, problem) : undefined,
+    takesFp4Rows ? Fp4Rows.create(gpu, weights.hadamard ? { ...problem, x: 'f32' } : problem) : undefined,
+    createOperand(gpu, plan.operand, inner),
+    chunkK ? int8Parts(gpu, weights, chunkK) : undefined,
   ]);
-  return new Gemm(gpu, problem, plan, weights, pipeline, rotation);
+  return new Gemm(gpu, problem, plan, weights, { pipeline, reduction, rotation, fp4Rows, operand, int8 });
 }
 
-export interface MatmulOptions {
-  /** Rows of x. */
-  m: number;
+/** What x goes through before the kernel's own operand, and the problem that is left: f32 rows after either. */
+function conversions(problem: GemmProblem, plan: GemmPlan, hadamard: boolean) {
+  const { activations } = problem;
+  const fp4 = activations.kind === 'mxfp4' || activations.kind === 'nvfp4';
+  const takesFp4Rows = fp4 && KERNELS[plan.kernel].activations.includes('float');
+  const inner: GemmProblem = hadamard || takesFp4Rows ? { ...problem, x: 'f32' } : problem;
+  return { takesFp4Rows, inner };
+}
+
+/** The pipelines of the product and of adding up its parts of k. */
+async function getPipelines(
+  gpu: Gpu,
+  problem: GemmProblem,
+  { kernel, constants }: GemmPlan,
+): Promise<[product: GPUComputePipeline, reduction: GPUComputePipeline | undefined]> {
+  const splits = constants.SPLIT_K ?? 1;
+  const product = describeShader(KERNELS[kernel], constants, problem, await gpu.probe());
+  return Promise.all([
+    getPipeline(gpu.device, composeShader(product)),
+    splits > 1 ? getPipeline(gpu.device, composeShader(describeReduction(splits, problem))) : undefined,
+  ]);
+}
+
+export interface WarmUpOptions {
+  /** Called as problems are done. */
+  onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+/**
+ * Compiles what the products of a model need, in parallel and each kernel once, so that `createGemm` finds it ready.
+ * Problems come from {@link problemOf} or by hand; those of rotated weights compile what follows the rotation.
+ *
+ * ```ts
+ * await warmUp(gpu, layers.flatMap((weights) => [1, 16, 512].map((m) => problemOf(weights, { m }))));
+ * ```
+ * @throws InvalidArgumentError, UnsupportedError where no kernel can compute one; ShaderError
+ */
+export async function warmUp(
+  gpu: Gpu,
+  problems: Iterable<GemmProblemOptions>,
+  { onProgress }: WarmUpOptions = {},
+): Promise<void> {
+  const caps = await gpu.usableCaps();
+  const all = [...problems].map((options) => {
+    const problem = resolveProblem(options);
+    return { problem, plan: planGemm(problem, caps) };
+  });
+  let done = 0;
+  await Promise.all(
+    all.map(async ({ problem, plan }) => {
+      const { takesFp4Rows, inner } = conversions(problem, plan, false);
+      const [, fp4Rows, operand] = await Promise.all([
+        getPipelines(gpu, inner, plan),
+        takesFp4Rows ? Fp4Rows.create(gpu, problem) : undefined,
+        createOperand(gpu, plan.operand, inner),
+      ]);
+      fp4Rows?.destroy();
+      operand?.destroy();
+      onProgress?.(++done, all.length);
+    }),
+  );
+}
+
+export interface MatmulOptions extends Omit<GemmOptions, 'weights' | 'x' | 'y' | 'bias' | 'accumulate'> {
   /** f32[n] */
   bias?: Float32Array | undefined;
-  plan?: GemmPlan | undefined;
 }
 
 /**
@@ -216,14 +366,14 @@ export async function matmul(
   gpu: Gpu,
   x: Float32Array,
   weights: GpuWeights,
-  { m, bias, plan }: MatmulOptions,
+  { m, bias, ...options }: MatmulOptions,
 ): Promise<Float32Array> {
   const { n, k } = weights;
   if (x.length !== m * k)
     throw new InvalidArgumentError('gemm', `x has ${x.length} values; [${m}, ${k}] needs ${m * k}`);
   if (bias && bias.length !== n)
     throw new InvalidArgumentError('gemm', `bias has ${bias.length} values; [${n}] needs ${n}`);
-  const gemm = await createGemm(gpu, { m, weights, bias: bias !== undefined, plan });
+  const gemm = await createGemm(gpu, { ...options, m, weights, bias: bias !== undefined });
   const buffers: GPUBuffer[] = [];
   const upload = (label: string, data: Float32Array | number) => {
     const buffer = createStorageBuffer(gpu.device, `fp4 matmul ${label}`, data);

@@ -8,90 +8,210 @@ import {
   type KernelId,
   kernelLabel,
   refusal,
-} from './kernels.js';
-import { checkProblem, type GemmProblem } from './problem.js';
+} from './kernels/index.js';
+import { describeOperand, type OperandSpec } from './operands/operand.js';
+import { type GemmProblem, type GemmProblemOptions, problemLabel, resolveProblem } from './problem.js';
 
 /** Which kernel computes a problem, with which constants, over which grid, and why. Plain JSON. */
 export interface GemmPlan {
   readonly kernel: KernelId;
   readonly constants: KernelConstants;
+  /** How x is brought into the order the kernel reads. */
+  readonly operand: OperandSpec;
   readonly workgroups: readonly [x: number, y: number, z: number];
   readonly label: string;
   readonly reason: string;
 }
 
-/** Up to this many rows of x, decoding weights again for every few rows beats filling tiles. */
+/** A variant, and why it is the one; or why the kernel cannot compute the problem. */
+type Choice = { readonly constants: KernelConstants; readonly reason: string } | { readonly refused: string };
+
+/** A kernel that is good at a problem, and how its variant is chosen. */
+interface Preference {
+  readonly kernel: Kernel;
+  choose(kernel: Kernel, p: GemmProblem, caps: Caps): Choice;
+}
+
+/** Workgroups that give every part of a large GPU something to do. */
+const BUSY_WORKGROUPS = 256;
+/** Without matrices: up to this many rows of x, decoding weights again for every few rows beats filling tiles. */
 const GEMV_MAX_M = 256;
+/** Up to this many rows of x, reading weights row by row beats matrices. */
+const GEMV_MATRIX_MAX_M = 4;
+
+const GEMV: readonly Preference[] = [
+  { kernel: KERNELS.gemv_subgroup, choose: chooseGemv },
+  { kernel: KERNELS.gemv, choose: chooseGemv },
+];
+const TILED: Preference = { kernel: KERNELS.gemm_tiled, choose: chooseTiled };
+const SKINNY: Preference = { kernel: KERNELS.gemm_subgroup_matrix_skinny, choose: chooseSkinny };
+const MATRIX: Preference = { kernel: KERNELS.gemm_subgroup_matrix, choose: chooseLargestBusy };
+const DP4A: Preference = { kernel: KERNELS.gemm_dp4a, choose: chooseLargestBusy };
+const MATRIX_I8: Preference = { kernel: KERNELS.gemm_subgroup_matrix_i8, choose: chooseChunked };
+
+/** Kernels in the order in which they are preferred: the first that can compute the problem does. */
+function preferences({ m, activations: { kind } }: GemmProblem): readonly Preference[] {
+  const rows = m <= GEMV_MAX_M ? GEMV : [TILED];
+  if (m <= GEMV_MATRIX_MAX_M) return rows;
+  // Products of f16 are as fast as those of int8 and more precise; FP4 activations are made f16 for them.
+  const integers = kind === 'float' ? [] : kind === 'int8' ? [MATRIX_I8, DP4A] : [DP4A];
+  return [SKINNY, MATRIX, ...integers, ...rows];
+}
 
 /**
  * Chooses a kernel for a problem on a device. Pure: the same problem and caps give the same plan.
  * @throws InvalidArgumentError, UnsupportedError where the problem is malformed or no kernel can run it
  */
-export function planGemm(problem: GemmProblem, caps: Caps): GemmPlan {
-  checkProblem(problem);
-  return problem.m <= GEMV_MAX_M ? planGemv(problem, caps) : planTiled(problem, caps);
+export function planGemm(problem: GemmProblemOptions, caps: Caps): GemmPlan {
+  const p = resolveProblem(problem);
+  const passedOver: string[] = [];
+  for (const { kernel, choose } of preferences(p)) {
+    const choice = choose(kernel, p, caps);
+    if ('constants' in choice) {
+      return planWith(kernel.id, choice.constants, p, caps, [choice.reason, ...passedOver].join('; '));
+    }
+    passedOver.push(`${kernel.id} cannot: ${choice.refused}`);
+  }
+  throw new UnsupportedError(
+    'plan',
+    `no kernel can compute ${p.m}x${p.n}x${p.k} ${problemLabel(p)} here: ${passedOver.join('; ')}`,
+  );
 }
 
 /** Plan with a given kernel and constants, for tuners, tests and measurements. */
 export function planWith(
   id: KernelId,
   constants: KernelConstants,
-  problem: GemmProblem,
+  problem: GemmProblemOptions,
   caps: Caps,
   reason = 'asked for by the caller',
 ): GemmPlan {
-  checkProblem(problem);
+  const p = resolveProblem(problem);
   const kernel = KERNELS[id];
   if (!kernel) throw new InvalidArgumentError('plan', `unknown kernel ${JSON.stringify(id)}`);
-  const label = kernelLabel(kernel, constants, problem);
-  const why = refusal(kernel, constants, caps);
+  const label = kernelLabel(kernel, constants, p);
+  const why = refusal(kernel, constants, p, caps);
   if (why) throw new UnsupportedError('plan', `${label} cannot run: ${why}`);
-  return { kernel: id, constants, workgroups: spreadGrid(kernel, constants, problem, caps), label, reason };
+  const operand = kernel.operand(constants, p);
+  const preparation = describeOperand(operand);
+  return {
+    kernel: id,
+    constants,
+    operand,
+    workgroups: spreadGrid(kernel, constants, p, caps.limits.maxComputeWorkgroupsPerDimension),
+    label,
+    reason: preparation ? `${reason}; ${preparation}` : reason,
+  };
 }
 
-function planGemv(p: GemmProblem, caps: Caps): GemmPlan {
+/** Every variant of every kernel that can compute a problem on a device, as plans. */
+export function candidatePlans(problem: GemmProblemOptions, caps: Caps): GemmPlan[] {
+  const p = resolveProblem(problem);
+  return Object.values(KERNELS).flatMap((kernel) =>
+    fitting(kernel, p, caps).map((c) => planWith(kernel.id, c, p, caps, 'candidate')),
+  );
+}
+
+function fitting(kernel: Kernel, p: GemmProblem, caps: Caps): KernelConstants[] {
+  return kernel.variants(caps).filter((c) => !refusal(kernel, c, p, caps));
+}
+
+/** Why no variant of a kernel can run, in the words of the smallest. */
+function refused(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
+  const [smallest] = kernel.variants(caps);
+  const missing = kernel.tiers.filter((tier) => !caps.tiers.includes(tier));
+  return {
+    refused: smallest
+      ? refusal(kernel, smallest, p, caps)!
+      : `the device lacks ${missing.join(', ') || 'a matrix shape that it is written for'}`,
+  };
+}
+
+const total = ({ x, y, z }: ReturnType<Kernel['workgroups']>) => x * y * z;
+
+function chooseGemv(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
   // Rows of x that share a decoded weight: more amortize its decoding, but take registers and shorten the groups of
   // lanes. Where n leaves few groups, each takes fewer rows of w.
-  const wanted =
+  const wanted: KernelConstants =
     p.m <= 2
       ? p.n >= 8192
         ? { X_ROWS: 1, ROWS: 4 }
-        : { X_ROWS: 1, ROWS: 2, GROUPS: 16 }
+        : { X_ROWS: 1, ROWS: 2, GROUPS: p.n >= 4096 ? 16 : 4 }
       : { X_ROWS: p.m <= 4 ? 2 : p.m <= 32 ? 4 : 8 };
   const matches = (c: KernelConstants) => Object.entries(wanted).every(([name, value]) => c[name] === value);
-  for (const kernel of [KERNELS.gemv_subgroup, KERNELS.gemv]) {
-    const fitting = kernel.variants.filter((c) => !refusal(kernel, c, caps));
-    const constants = fitting.find(matches) ?? fitting.findLast((c) => c.X_ROWS! <= wanted.X_ROWS);
-    if (!constants) continue;
-    const reason =
-      `m = ${p.m} ≤ ${GEMV_MAX_M}: weights are decoded where they are used, once for ${constants.X_ROWS} rows of x; ` +
-      `${constants.LANES} lanes share a row of w, summed ${kernel.id === 'gemv' ? 'in workgroup memory' : 'by subgroup shuffles'}`;
-    return planWith(kernel.id, constants, p, caps, reason);
-  }
-  throw new UnsupportedError('plan', "no variant of gemv fits the device's limits");
-}
-
-function planTiled(p: GemmProblem, caps: Caps): GemmPlan {
-  const kernel = KERNELS.gemm_tiled;
-  // The largest tile that still gives every part of a large GPU something to do, else the smallest.
-  const wanted = 256;
-  const fitting = kernel.variants.filter((c) => !refusal(kernel, c, caps));
-  const tiles = (c: KernelConstants) => Math.ceil(p.m / c.TILE_M!) * Math.ceil(p.n / c.TILE_N!);
-  const constants = fitting.findLast((c) => tiles(c) >= wanted) ?? fitting[0];
-  if (!constants) throw new UnsupportedError('plan', `no tile of gemm_tiled fits the device's limits`);
+  const variants = fitting(kernel, p, caps).filter((c) => !c.SPLIT_K);
+  const constants = variants.find(matches) ?? variants.findLast((c) => c.X_ROWS! <= wanted.X_ROWS!);
+  if (!constants) return refused(kernel, p, caps);
+  const where = kernel === KERNELS.gemv ? 'in workgroup memory' : 'by subgroup shuffles';
   const reason =
-    `m = ${p.m} > ${GEMV_MAX_M}: tiles share decoded weights between rows of x; ${constants.TILE_M} × ` +
-    `${constants.TILE_N} is the ${tiles(constants) >= wanted ? `largest that gives ${wanted} workgroups` : 'smallest'}`;
-  return planWith('gemm_tiled', constants, p, caps, reason);
+    `m = ${p.m} ≤ ${GEMV_MAX_M}: weights are decoded where they are used, once for ${constants.X_ROWS} rows of x; ` +
+    `${constants.LANES} lanes share a row of w, summed ${where}`;
+  return { constants, reason };
 }
 
-function spreadGrid(
+function chooseTiled(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
+  // The largest tile that still keeps the device busy, else the smallest.
+  const variants = fitting(kernel, p, caps);
+  const busy = variants.findLast((c) => total(kernel.workgroups(c, p)) >= BUSY_WORKGROUPS);
+  const constants = busy ?? variants[0];
+  if (!constants) return refused(kernel, p, caps);
+  const reason =
+    `m = ${p.m} > ${GEMV_MAX_M}: tiles share decoded weights between rows of x; ${kernel.tileLabel(constants)} is the ` +
+    `${busy ? `largest that gives ${BUSY_WORKGROUPS} workgroups` : 'smallest'}`;
+  return { constants, reason };
+}
+
+function chooseSkinny(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
+  const variants = fitting(kernel, p, caps);
+  const [fewest] = variants;
+  if (!fewest) return refused(kernel, p, caps);
+  // Where n gives few workgroups and k is long, several share k.
+  const split = total(kernel.workgroups(fewest, p)) < BUSY_WORKGROUPS / 4 && p.k >= 1024;
+  const constants =
+    variants.find((c) => c.FRAGMENTS_M === fewest.FRAGMENTS_M && c.SPLIT_K! > 1 === split) ?? fewest;
+  const reason =
+    `m = ${p.m} ≤ ${constants.FRAGMENTS_M! * constants.MMA_M!}: subgroup matrices of f16 hold all rows of x, so that ` +
+    `weights are read once${split ? `, with k in ${constants.SPLIT_K} parts to have more workgroups` : ''}`;
+  return { constants, reason };
+}
+
+function chooseLargestBusy(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
+  // The largest tile that keeps the device busy, k in parts only where none does without; else what has most workgroups.
+  const variants = fitting(kernel, p, caps);
+  const busy = variants.filter((c) => total(kernel.workgroups(c, p)) >= BUSY_WORKGROUPS);
+  const most = variants.reduce<KernelConstants | undefined>(
+    (best, c) => (best && total(kernel.workgroups(best, p)) >= total(kernel.workgroups(c, p)) ? best : c),
+    undefined,
+  );
+  const constants = busy.findLast((c) => (c.SPLIT_K ?? 1) === 1) ?? busy[0] ?? most;
+  if (!constants) return refused(kernel, p, caps);
+  const reason =
+    `m = ${p.m}: tiles of ${kernel.tileLabel(constants)}, ` +
+    (busy.length ? `the largest that give ${BUSY_WORKGROUPS} workgroups` : 'which give the most workgroups') +
+    ((constants.SPLIT_K ?? 1) > 1 ? `, with k in ${constants.SPLIT_K} parts` : '');
+  return { constants, reason };
+}
+
+/** Scales for stretches of a row: one for a whole row would let an outlier in x take the precision of all others. */
+function chooseChunked(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
+  const constants = fitting(kernel, p, caps).find((c) => c.CHUNK_K! <= 1024);
+  if (!constants) return refused(kernel, p, caps);
+  const reason =
+    `m = ${p.m}: subgroup matrices of int8, tiles of ${kernel.tileLabel(constants)}, with a scale of x and w for each ` +
+    `${constants.CHUNK_K} values of a row`;
+  return { constants, reason };
+}
+
+/**
+ * Workgroups of a kernel for n rows of weights, folded into the grid's limits.
+ * @throws UnsupportedError where m is too large for the grid
+ */
+export function spreadGrid(
   kernel: Kernel,
   c: KernelConstants,
   p: GemmProblem,
-  caps: Caps,
+  max: number,
 ): [number, number, number] {
-  const max = caps.limits.maxComputeWorkgroupsPerDimension;
   let { x, y, z } = kernel.workgroups(c, p);
   if (x > max && kernel.foldsX) {
     [x, y] = foldGrid(x, max);

@@ -1,12 +1,14 @@
 import { BindingCache } from '../gpu/bindings.js';
-import { asBinding, type BufferSlice, createStorageBuffer } from '../gpu/buffers.js';
+import { asBinding, type BufferSlice } from '../gpu/buffers.js';
 import { BufferUsage } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/gpu.js';
 import { foldGrid } from '../gpu/grid.js';
 import { getPipeline } from '../gpu/pipeline.js';
+import { acquireScratch, type Scratch } from '../gpu/scratch.js';
 import { composeShader } from '../gpu/shader.js';
 import { HADAMARD_SIZE } from '../quantize/hadamard.js';
-import { HADAMARD } from './shaders.js';
+import type { GemmProblem } from './problem.js';
+import { HADAMARD, X_MODULES } from './shaders.js';
 
 const WORKGROUP = 64;
 
@@ -15,7 +17,7 @@ export class Rotation {
   readonly #gpu: Gpu;
   readonly #pipeline: GPUComputePipeline;
   readonly #uniform: GPUBuffer;
-  readonly #out: GPUBuffer;
+  readonly #out: Scratch;
   readonly #workgroups: readonly [number, number];
   readonly #bindGroups = new BindingCache<GPUBindGroup>();
 
@@ -25,7 +27,7 @@ export class Rotation {
     this.#gpu = gpu;
     this.#pipeline = pipeline;
     this.#workgroups = foldGrid(Math.ceil(tiles / WORKGROUP), device.limits.maxComputeWorkgroupsPerDimension);
-    this.#out = createStorageBuffer(device, 'fp4 rotated x', m * k * 4);
+    this.#out = acquireScratch(device, 'rotated x', m * k * 4);
     this.#uniform = device.createBuffer({
       label: 'fp4 rotation',
       size: 16,
@@ -34,22 +36,26 @@ export class Rotation {
     device.queue.writeBuffer(this.#uniform, 0, Uint32Array.of(tiles));
   }
 
-  static async create(gpu: Gpu, m: number, k: number): Promise<Rotation> {
-    const shader = composeShader({ label: 'hadamard.f32', constants: { WORKGROUP }, modules: [HADAMARD] });
+  static async create(gpu: Gpu, { m, k, x }: Pick<GemmProblem, 'm' | 'k' | 'x'>): Promise<Rotation> {
+    const shader = composeShader({
+      label: `hadamard.${x}`,
+      constants: { WORKGROUP },
+      modules: [X_MODULES[x], HADAMARD],
+    });
     return new Rotation(gpu, await getPipeline(gpu.device, shader), m, k);
   }
 
-  /** Adds the rotation of x to the pass and returns the buffer that holds the result. */
+  /** Adds the rotation of x to the pass and returns the buffer that holds the result, in f32. */
   encode(pass: GPUComputePassEncoder, x: BufferSlice): GPUBuffer {
     pass.setPipeline(this.#pipeline);
     pass.setBindGroup(0, this.#bindGroup(asBinding(x)));
     pass.dispatchWorkgroups(...this.#workgroups);
-    return this.#out;
+    return this.#out.buffer;
   }
 
   destroy(): void {
     this.#uniform.destroy();
-    this.#out.destroy();
+    this.#out.release();
   }
 
   #bindGroup(x: GPUBufferBinding): GPUBindGroup {
@@ -60,7 +66,7 @@ export class Rotation {
         entries: [
           { binding: 0, resource: { buffer: this.#uniform } },
           { binding: 1, resource: x },
-          { binding: 2, resource: { buffer: this.#out } },
+          { binding: 2, resource: { buffer: this.#out.buffer } },
         ],
       }),
     );

@@ -6,17 +6,26 @@
 import { FORMATS, type Format, MACRO_SIZES, type MacroSize } from '../formats/formats.js';
 import type { Gpu } from '../gpu/gpu.js';
 import type { QuantizedMatrix } from '../matrix/quantized-matrix.js';
-import { SCALE_RULES } from '../quantize/options.js';
+import { type MacroScale, type MxScaleRule, type NvScaleRule, SCALE_RULES } from '../quantize/options.js';
 import { quantize } from '../quantize/quantize.js';
 import { Random } from '../random.js';
+import type { Activations } from './activations.js';
 import { matmul, problemOf } from './gemm.js';
-import { KERNELS, type KernelConstants, type KernelId, kernelLabel, refusal } from './kernels.js';
+import {
+  KERNELS,
+  type Kernel,
+  type KernelConstants,
+  type KernelId,
+  kernelLabel,
+  refusal,
+} from './kernels/index.js';
 import { planWith } from './plan.js';
-import { errorBound, referenceProduct } from './reference.js';
+import type { GemmProblem } from './problem.js';
+import { errorBound, problemReference, type ReferenceProduct } from './reference.js';
 import { uploadWeights } from './weights.js';
 
 export interface SelfTestOptions {
-  /** Random problems; 100 by default. Each is given to every kernel, with one variant of each in turn. */
+  /** Random problems; 100 by default. Each is given to every kernel, with one variant and one kind of activations of each in turn. */
   cases?: number | undefined;
   /** 1 by default. */
   seed?: number | undefined;
@@ -64,20 +73,31 @@ export async function selfTest(gpu: Gpu, options: SelfTestOptions = {}): Promise
 
   for (let index = 0; index < cases; index++) {
     const exact = index % 2 === 0;
-    const { q, x, m, bias } = exact ? exactCase(random, maxSize) : realCase(random, maxSize, index);
-    const reference = referenceProduct(x, q, m, bias);
+    const { q, x, m, bias, activations } = exact
+      ? exactCase(random, maxSize)
+      : realCase(random, maxSize, index);
+    const references = new Map<string, ReferenceProduct>();
     const weights = await uploadWeights(gpu, q, { label: `self test ${index}` });
-    const problem = problemOf(weights, { m, bias: bias !== undefined });
-    for (const { id, constants } of kernelsFor(gpu, variants === 'all' ? index >> 1 : 0)) {
-      const kernel = KERNELS[id];
+    for (const kernel of Object.values(KERNELS)) {
+      const { id } = kernel;
+      const turn = index >> 1;
+      const fitting = activations.filter(({ kind }) => kernel.activations.includes(kind));
+      const options = { m, activations: fitting[turn % fitting.length] };
+      const problem = problemOf(weights, { ...options, bias: bias !== undefined });
+      const constants = variantFor(kernel, gpu, problem, variants === 'all' ? turn : 0);
+      if (!constants) continue;
+      const { kind } = problem.activations;
+      const input = kind === 'int8' ? 'float' : kind;
+      const reference = references.get(input) ?? problemReference(x, q, problem, bias);
+      references.set(input, reference);
       labels.add(kernelLabel(kernel, constants, problem));
       const plan = planWith(id, constants, problem, gpu.caps, 'self test');
-      const y = await matmul(gpu, x, weights, { m, bias, plan });
+      const y = await matmul(gpu, x, weights, { ...options, bias, plan });
       products++;
       if (exact) exactProducts++;
       let reported = false;
       for (let i = 0; i < y.length; i++) {
-        const bound = exact ? 0 : errorBound(reference, i, kernel.roundings(constants, problem));
+        const bound = exact ? 0 : errorBound(reference, i, kernel.errors(constants, problem));
         const error = Math.abs(y[i]! - reference.y[i]!);
         if (bound > 0) worst[id] = Math.max(worst[id], error / bound);
         // Written so that NaN fails.
@@ -100,13 +120,10 @@ export async function selfTest(gpu: Gpu, options: SelfTestOptions = {}): Promise
   return { cases, products, exactProducts, worst, kernels: [...labels].sort(), failures };
 }
 
-/** One variant of each kernel that the device can run, by turns. */
-function kernelsFor(gpu: Gpu, turn: number): { id: KernelId; constants: KernelConstants }[] {
-  return Object.values(KERNELS).flatMap((kernel) => {
-    const variants = kernel.variants.filter((c) => !refusal(kernel, c, gpu.caps));
-    const constants = variants[turn % variants.length];
-    return constants ? [{ id: kernel.id, constants }] : [];
-  });
+/** One of the variants of a kernel that the device can run, by turns. */
+function variantFor(kernel: Kernel, gpu: Gpu, p: GemmProblem, turn: number): KernelConstants | undefined {
+  const variants = kernel.variants(gpu.caps).filter((c) => !refusal(kernel, c, p, gpu.caps));
+  return variants[turn % variants.length];
 }
 
 interface Case {
@@ -114,6 +131,8 @@ interface Case {
   x: Float32Array;
   m: number;
   bias: Float32Array | undefined;
+  /** One of each kind that the case is meant for. */
+  activations: readonly Activations[];
 }
 
 interface Shape {
@@ -135,9 +154,20 @@ function randomShape(random: Random, maxSize: number): Shape {
   return { format, blockSize, macroSize, m, n, k };
 }
 
+function randomMxfp4(random: Random, k: number, macroScales: readonly MacroScale[]): Activations {
+  return {
+    kind: 'mxfp4',
+    blockSize: k % 32 ? 16 : random.pick([16, 32]),
+    scaleRule: random.pick(SCALE_RULES.mxfp4) as MxScaleRule,
+    macroScale: random.pick(macroScales),
+    macroSize: random.pick(MACRO_SIZES),
+  };
+}
+
 /**
  * Integers -4..4 times E2M1 codes times scales 1/2 .. 4 (and macro factors 1): every product is a multiple of 1/4, and
  * sums stay below 2^24 of them for k ≤ 2^24 / (4 · 6 · 4 · 4), so that f32 holds every partial sum in any order.
+ * MXFP4 holds these integers as they are, by any rule; nvfp4, macro factors and int8 scale them by fractions.
  */
 function exactCase(random: Random, maxSize: number): Case {
   const { format, blockSize, macroSize, m, n, k } = randomShape(random, maxSize);
@@ -159,6 +189,7 @@ function exactCase(random: Random, maxSize: number): Case {
     m,
     x: random.integers(m * k, -4, 4),
     bias: random.pick([undefined, random.integers(n, -64, 64)]),
+    activations: [{ kind: 'float' }, randomMxfp4(random, k, ['none'])],
   };
 }
 
@@ -178,7 +209,13 @@ function realCase(random: Random, maxSize: number, index: number): Case {
     hadamard: index % 9 === 1,
   });
   const x = Float32Array.from({ length: m * k }, value);
-  return { q, m, x, bias: random.pick([undefined, random.normals(n)]) };
+  const activations: Activations[] = [
+    { kind: 'float' },
+    { kind: 'int8' },
+    randomMxfp4(random, k, ['none', 'static', 'dynamic']),
+    { kind: 'nvfp4', scaleRule: random.pick(SCALE_RULES.nvfp4) as NvScaleRule },
+  ];
+  return { q, m, x, bias: random.pick([undefined, random.normals(n)]), activations };
 }
 
 /** One line a person can read. */

@@ -1,31 +1,77 @@
-/** The WGSL modules, inlined at build time. */
-import epilogueBias from '../../shaders/epilogue_bias.wgsl?raw';
-import epiloguePlain from '../../shaders/epilogue_plain.wgsl?raw';
+/** The WGSL modules of the products, inlined at build time. */
+import biasAdd from '../../shaders/bias_add.wgsl?raw';
+import biasNone from '../../shaders/bias_none.wgsl?raw';
+import epilogue from '../../shaders/epilogue.wgsl?raw';
+import epiloguePartial from '../../shaders/epilogue_partial.wgsl?raw';
 import e2m1Half from '../../shaders/formats/e2m1_half.wgsl?raw';
 import e2m1HalfSafe from '../../shaders/formats/e2m1_half_safe.wgsl?raw';
+import e2m1Halves from '../../shaders/formats/e2m1_halves.wgsl?raw';
+import e2m1Int8 from '../../shaders/formats/e2m1_int8.wgsl?raw';
+import e2m1Int8Scaled from '../../shaders/formats/e2m1_int8_scaled.wgsl?raw';
 import macroMbs from '../../shaders/formats/macro_mbs.wgsl?raw';
 import macroNone from '../../shaders/formats/macro_none.wgsl?raw';
 import mxfp4 from '../../shaders/formats/mxfp4.wgsl?raw';
+import mxfp4Halves from '../../shaders/formats/mxfp4_halves.wgsl?raw';
+import mxfp4HalvesMbs from '../../shaders/formats/mxfp4_halves_mbs.wgsl?raw';
 import nvfp4 from '../../shaders/formats/nvfp4.wgsl?raw';
+import nvfp4Halves from '../../shaders/formats/nvfp4_halves.wgsl?raw';
+import rowMax from '../../shaders/formats/row_max.wgsl?raw';
+import scaleBytes from '../../shaders/formats/scale_bytes.wgsl?raw';
+import gemmDp4a from '../../shaders/gemm_dp4a.wgsl?raw';
+import gemmSubgroupMatrix from '../../shaders/gemm_subgroup_matrix.wgsl?raw';
+import gemmSubgroupMatrixI8 from '../../shaders/gemm_subgroup_matrix_i8.wgsl?raw';
+import gemmSubgroupMatrixSkinny from '../../shaders/gemm_subgroup_matrix_skinny.wgsl?raw';
 import gemmTiled from '../../shaders/gemm_tiled.wgsl?raw';
 import gemv from '../../shaders/gemv.wgsl?raw';
 import hadamard from '../../shaders/hadamard.wgsl?raw';
+import int8SumsParts from '../../shaders/int8_sums_parts.wgsl?raw';
+import int8SumsWhole from '../../shaders/int8_sums_whole.wgsl?raw';
+import int8TileVec2 from '../../shaders/int8_tile_vec2.wgsl?raw';
+import int8TileVec4 from '../../shaders/int8_tile_vec4.wgsl?raw';
+import int8Weights from '../../shaders/int8_weights.wgsl?raw';
+import fp4Rows from '../../shaders/operands/fp4_rows.wgsl?raw';
+import halfFragments from '../../shaders/operands/half_fragments.wgsl?raw';
+import int8Chunks from '../../shaders/operands/int8_chunks.wgsl?raw';
+import int8Expand from '../../shaders/operands/int8_expand.wgsl?raw';
+import int8Layout from '../../shaders/operands/int8_layout.wgsl?raw';
+import int8MacroMbs from '../../shaders/operands/int8_macro_mbs.wgsl?raw';
+import int8MacroNone from '../../shaders/operands/int8_macro_none.wgsl?raw';
+import int8Round from '../../shaders/operands/int8_round.wgsl?raw';
+import int8ScaleMxfp4 from '../../shaders/operands/int8_scale_mxfp4.wgsl?raw';
+import int8ScaleNvfp4 from '../../shaders/operands/int8_scale_nvfp4.wgsl?raw';
+import widen from '../../shaders/operands/widen.wgsl?raw';
+import packCodes from '../../shaders/pack/codes.wgsl?raw';
+import packProblem from '../../shaders/pack/problem.wgsl?raw';
+import packRowMax from '../../shaders/pack/row_max.wgsl?raw';
+import packScales from '../../shaders/pack/scales.wgsl?raw';
 import problem from '../../shaders/problem.wgsl?raw';
+import reduceSplits from '../../shaders/reduce_splits.wgsl?raw';
 import reduceSubgroup from '../../shaders/reduce_subgroup.wgsl?raw';
 import reduceWorkgroup from '../../shaders/reduce_workgroup.wgsl?raw';
 import rows2 from '../../shaders/rows_2.wgsl?raw';
 import rows4 from '../../shaders/rows_4.wgsl?raw';
-import type { Probe } from '../gpu/probe.js';
+import xF16 from '../../shaders/x_f16.wgsl?raw';
+import xF32 from '../../shaders/x_f32.wgsl?raw';
 import type { ShaderModuleText } from '../gpu/shader.js';
 import type { GemmProblem } from './problem.js';
 
 const module = (name: string, source: string): ShaderModuleText => ({ name: `${name}.wgsl`, source });
 
-/** The algorithm of each kernel and what it is composed with besides the format and the epilogue. */
-export const ALGORITHMS = {
-  gemv: [module('gemv', gemv), module('reduce_workgroup', reduceWorkgroup)],
-  gemv_subgroup: [module('gemv', gemv), module('reduce_subgroup', reduceSubgroup)],
-  gemm_tiled: [module('gemm_tiled', gemmTiled)],
+export const MODULES = {
+  problem: module('problem', problem),
+  e2m1Half: module('formats/e2m1_half', e2m1Half),
+  e2m1HalfSafe: module('formats/e2m1_half_safe', e2m1HalfSafe),
+  e2m1Halves: module('formats/e2m1_halves', e2m1Halves),
+  e2m1Int8: module('formats/e2m1_int8', e2m1Int8),
+  rowMax: module('formats/row_max', rowMax),
+  gemv: module('gemv', gemv),
+  gemmTiled: module('gemm_tiled', gemmTiled),
+  gemmDp4a: module('gemm_dp4a', gemmDp4a),
+  gemmSubgroupMatrix: module('gemm_subgroup_matrix', gemmSubgroupMatrix),
+  gemmSubgroupMatrixSkinny: module('gemm_subgroup_matrix_skinny', gemmSubgroupMatrixSkinny),
+  reduceSplits: module('reduce_splits', reduceSplits),
+  reduceSubgroup: module('reduce_subgroup', reduceSubgroup),
+  reduceWorkgroup: module('reduce_workgroup', reduceWorkgroup),
 } as const;
 
 /** Handling of as many rows of w at a time as the constant ROWS says. */
@@ -34,18 +80,84 @@ export const ROWS_MODULES: Readonly<Record<number, ShaderModuleText>> = {
   4: module('rows_4', rows4),
 };
 
-export const HADAMARD = module('hadamard', hadamard);
+/** Reading x as the type it has in its buffer. */
+export const X_MODULES: Readonly<Record<GemmProblem['x'], ShaderModuleText>> = {
+  f32: module('x_f32', xF32),
+  f16: module('x_f16', xF16),
+};
 
-/** What every GEMM kernel is composed with: the problem, the weight format's decoders, the epilogue. */
-export function commonModules(
-  p: Pick<GemmProblem, 'format' | 'macroSize' | 'bias'>,
-  { f16Subnormals }: Probe,
-): ShaderModuleText[] {
+/** Block scales of weights as halves relative to their row's largest. */
+export function halfScales(p: Pick<GemmProblem, 'format' | 'macroSize'>): ShaderModuleText {
+  if (p.format === 'nvfp4') return module('formats/nvfp4_halves', nvfp4Halves);
+  return p.macroSize
+    ? module('formats/mxfp4_halves_mbs', mxfp4HalvesMbs)
+    : module('formats/mxfp4_halves', mxfp4Halves);
+}
+
+export const HADAMARD = module('hadamard', hadamard);
+export const HALF_FRAGMENTS = module('operands/half_fragments', halfFragments);
+export const INT8_CHUNKS = module('operands/int8_chunks', int8Chunks);
+export const INT8_WEIGHTS = module('int8_weights', int8Weights);
+
+/** Products of int8 matrices. */
+export const INT8_MATRIX_MODULES = {
+  kernel: module('gemm_subgroup_matrix_i8', gemmSubgroupMatrixI8),
+  decode: module('formats/e2m1_int8_scaled', e2m1Int8Scaled),
+  tileVec2: module('int8_tile_vec2', int8TileVec2),
+  tileVec4: module('int8_tile_vec4', int8TileVec4),
+  sumsParts: module('int8_sums_parts', int8SumsParts),
+  sumsWhole: module('int8_sums_whole', int8SumsWhole),
+} as const;
+
+/** Bringing x to int8. */
+export const INT8_MODULES = {
+  layout: module('operands/int8_layout', int8Layout),
+  round: module('operands/int8_round', int8Round),
+  expand: module('operands/int8_expand', int8Expand),
+  decode: MODULES.e2m1Int8,
+  scaleMxfp4: module('operands/int8_scale_mxfp4', int8ScaleMxfp4),
+  scaleNvfp4: module('operands/int8_scale_nvfp4', int8ScaleNvfp4),
+  macroMbs: module('operands/int8_macro_mbs', int8MacroMbs),
+  macroNone: module('operands/int8_macro_none', int8MacroNone),
+  fp4Rows: module('operands/fp4_rows', fp4Rows),
+  widen: module('operands/widen', widen),
+} as const;
+
+/** Bringing canonical bytes to kernel order. */
+export const PACK_MODULES = {
+  problem: module('pack/problem', packProblem),
+  codes: module('pack/codes', packCodes),
+  scales: module('pack/scales', packScales),
+  rowMax: module('pack/row_max', packRowMax),
+} as const;
+
+/** What every kernel is composed with: the problem and the scales of the weight format. */
+export function commonModules(p: Pick<GemmProblem, 'format' | 'macroSize'>): ShaderModuleText[] {
   return [
-    module('problem', problem),
-    f16Subnormals ? module('formats/e2m1_half', e2m1Half) : module('formats/e2m1_half_safe', e2m1HalfSafe),
+    MODULES.problem,
+    module('formats/scale_bytes', scaleBytes),
     p.format === 'mxfp4' ? module('formats/mxfp4', mxfp4) : module('formats/nvfp4', nvfp4),
     p.macroSize ? module('formats/macro_mbs', macroMbs) : module('formats/macro_none', macroNone),
-    p.bias ? module('epilogue_bias', epilogueBias) : module('epilogue_plain', epiloguePlain),
   ];
+}
+
+/** Where sums go: into y, or one of several parts of k into scratch memory. */
+export function epilogueModules(p: Pick<GemmProblem, 'y' | 'bias' | 'accumulate'>, splits = 1) {
+  if (splits > 1) {
+    return {
+      enables: [],
+      constants: {},
+      aliases: {},
+      modules: [module('epilogue_partial', epiloguePartial)],
+    };
+  }
+  return {
+    enables: p.y === 'f16' ? ['f16'] : [],
+    constants: { BIAS: p.bias, ACCUMULATE: p.accumulate },
+    aliases: { y_type: p.y },
+    modules: [
+      module('epilogue', epilogue),
+      p.bias ? module('bias_add', biasAdd) : module('bias_none', biasNone),
+    ],
+  };
 }

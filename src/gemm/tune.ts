@@ -7,9 +7,9 @@ import { type TimerOptions, time } from '../gpu/timer.js';
 import { type QuantizedMatrix, selectRows } from '../matrix/quantized-matrix.js';
 import { Random } from '../random.js';
 import { createGemm, type Gemm } from './gemm.js';
-import { KERNELS, refusal } from './kernels.js';
-import { type GemmPlan, planWith } from './plan.js';
-import { checkProblem, formatLabel, type GemmProblem } from './problem.js';
+import { KERNELS, type KernelConstants } from './kernels/index.js';
+import { candidatePlans, type GemmPlan } from './plan.js';
+import { type GemmProblem, type GemmProblemOptions, problemLabel, resolveProblem } from './problem.js';
 import { pickColumns, referenceProduct, worstError } from './reference.js';
 import { type GpuWeights, uploadCopies } from './weights.js';
 
@@ -46,10 +46,16 @@ const CHECKED_COLUMNS = 16;
  * ```
  * @throws UnsupportedError where no candidate works; the signal's reason where it aborts
  */
-export async function tuneGemm(gpu: Gpu, problem: GemmProblem, options: TuneOptions = {}): Promise<GemmPlan> {
-  checkProblem(problem);
+export async function tuneGemm(
+  gpu: Gpu,
+  wanted: GemmProblemOptions,
+  options: TuneOptions = {},
+): Promise<GemmPlan> {
+  const problem = resolveProblem(wanted);
   const { storage, signal, onProgress } = options;
-  const candidates = candidatePlans(problem, gpu);
+  const candidates = candidatePlans(problem, await gpu.usableCaps()).filter(({ constants: c }) =>
+    worthMeasuring(c, problem),
+  );
   const key = tuneKey(gpu, problem);
   const measurements = parseMeasurements(await storage?.get(key));
 
@@ -84,25 +90,20 @@ export async function tuneGemm(gpu: Gpu, problem: GemmProblem, options: TuneOpti
 }
 
 /** Storage key of a problem on a device: everything that a measurement depends on. */
-export function tuneKey(gpu: Gpu, problem: GemmProblem): string {
+export function tuneKey(gpu: Gpu, problem: GemmProblemOptions): string {
   const { vendor, architecture, device, description } = gpu.adapterInfo;
   const adapter = [vendor, architecture, device, description].filter(Boolean).join(' ');
-  return `fp4-webgpu tune 1: ${adapter}: ${gpu.caps.tiers.join(' ')}: ${describe(problem)}`;
+  return `fp4-webgpu tune 1: ${adapter}: ${gpu.caps.tiers.join(' ')}: ${describe(resolveProblem(problem))}`;
 }
 
 function describe(p: GemmProblem): string {
-  return `${p.m}x${p.n}x${p.k} ${formatLabel(p)} x ${p.x} y ${p.y}${p.bias ? ' bias' : ''}`;
+  return `${p.m}x${p.n}x${p.k} ${problemLabel(p)} ${p.precision}`;
 }
 
-/** Every variant of every kernel that the device can run, without those that cannot win. */
-function candidatePlans(p: GemmProblem, gpu: Gpu): GemmPlan[] {
-  return Object.values(KERNELS).flatMap((kernel) =>
-    kernel.variants
-      .filter((c) => !refusal(kernel, c, gpu.caps))
-      // Tiles that are mostly empty, and rows of x that are not there.
-      .filter((c) => (c.TILE_M ? c.TILE_M < 16 * p.m : c.X_ROWS! < 2 * p.m))
-      .map((c) => planWith(kernel.id, c, p, gpu.caps, 'candidate')),
-  );
+/** False for what cannot win: tiles that are mostly empty, and rows of x that are not there. */
+function worthMeasuring(c: KernelConstants, { m }: GemmProblem): boolean {
+  if (c.X_ROWS) return c.X_ROWS < 2 * m;
+  return !c.TILE_M || c.TILE_M < 16 * m;
 }
 
 function parseMeasurements(text: string | null | undefined): Measurements {
@@ -184,8 +185,8 @@ class Bench {
     const picked = Array.from({ length: columns }, (_, i) => Math.floor(((i + 1) * n) / columns) - 1);
     const bias = this.#bias && Float32Array.from(picked, (col) => this.#bias![col]!);
     const reference = referenceProduct(this.#x, selectRows(this.#q, picked), m, bias);
-    const roundings = KERNELS[plan.kernel].roundings(plan.constants, this.#problem);
-    return worstError(pickColumns(y, m, n, picked), reference, roundings) <= 1;
+    const errors = KERNELS[plan.kernel].errors(plan.constants, this.#problem);
+    return worstError(pickColumns(y, m, n, picked), reference, errors) <= 1;
   }
 
   destroy(): void {

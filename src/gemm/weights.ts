@@ -1,10 +1,40 @@
 import { UnsupportedError } from '../errors.js';
 import type { Format, MacroSize } from '../formats/formats.js';
-import { alignedSize, checkBufferSize, createStorageBuffer } from '../gpu/buffers.js';
+import { createStorageBuffer, writeBytes } from '../gpu/buffers.js';
 import { isSoftware } from '../gpu/caps.js';
 import type { Gpu } from '../gpu/gpu.js';
-import { pack } from '../matrix/pack.js';
-import { byteLength, type QuantizedMatrix, validateMatrix } from '../matrix/quantized-matrix.js';
+import { whileAlive } from '../gpu/loss.js';
+import {
+  type MatrixShape,
+  pack,
+  packedSizes,
+  ROW_STEP,
+  type RowRange,
+  sliceRows,
+  splitRows,
+} from '../matrix/pack.js';
+import { byteLength, type QuantizedMatrix, selectRows, validateMatrix } from '../matrix/quantized-matrix.js';
+import type { GpuQuantized } from './gpu-quantizer.js';
+import { destroyInt8Parts, type Int8Part, int8Snr } from './int8-weights.js';
+import { Packer, padsScales } from './packer.js';
+
+/** Rows of a weight matrix that lie in buffers of their own. */
+export interface WeightPart extends RowRange {
+  /** u32[rows, chunks, 4], see src/matrix/pack.ts */
+  readonly codes: GPUBuffer;
+  /** u8[rows, chunks, 32 / blockSize] */
+  readonly scales: GPUBuffer;
+  /** u8[rows, ceil(k / macroSize)] */
+  readonly macroScales?: GPUBuffer;
+  /** u8[rows]: the largest scale byte of each row */
+  readonly rowMax: GPUBuffer;
+}
+
+/** What weights keep of the matrix they were made of. */
+type WeightSource = Pick<
+  QuantizedMatrix,
+  'format' | 'rows' | 'cols' | 'blockSize' | 'macroSize' | 'hadamard'
+> & { readonly globalScale: number | GPUBuffer };
 
 /** An FP4 weight matrix w[n, k] on the GPU, in kernel order. */
 export class GpuWeights {
@@ -13,76 +43,225 @@ export class GpuWeights {
   readonly k: number;
   readonly blockSize: number;
   readonly macroSize?: MacroSize;
-  readonly globalScale: number;
+  /** The tensor's scale, 1 for mxfp4; absent where it is known to the GPU only. */
+  readonly globalScale?: number;
+  /** One f32, where `globalScale` is absent. */
+  readonly globalScaleBuffer?: GPUBuffer;
   readonly hadamard: boolean;
-  readonly codes: GPUBuffer;
-  readonly scales: GPUBuffer;
-  readonly macroScales?: GPUBuffer;
+  /** In the order of their rows; more than one where a matrix exceeds what a buffer or binding may hold. */
+  readonly parts: readonly WeightPart[];
+  /**
+   * Signal to noise in dB of the weights as int8 with a scale for each 1024 values, on a sample of rows; absent where the
+   * bytes are on the GPU only. Plans refuse int8 matrices where it is low.
+   */
+  readonly int8Snr?: number;
+  /** @internal By length of stretch, see {@link int8Parts}. */
+  readonly int8Parts = new Map<number, Promise<readonly Int8Part[]>>();
 
-  /** @internal Use {@link uploadWeights}. */
-  constructor(q: QuantizedMatrix, buffers: { codes: GPUBuffer; scales: GPUBuffer; macroScales?: GPUBuffer }) {
+  /** @internal Use {@link uploadWeights} or {@link weightsFromQuantized}. */
+  constructor(q: WeightSource, parts: readonly WeightPart[], int8Snr?: number) {
     this.format = q.format;
     this.n = q.rows;
     this.k = q.cols;
     this.blockSize = q.blockSize;
     if (q.macroSize) this.macroSize = q.macroSize;
-    this.globalScale = q.globalScale;
+    if (typeof q.globalScale === 'number') this.globalScale = q.globalScale;
+    else this.globalScaleBuffer = q.globalScale;
     this.hadamard = q.hadamard;
-    this.codes = buffers.codes;
-    this.scales = buffers.scales;
-    if (buffers.macroScales) this.macroScales = buffers.macroScales;
+    this.parts = parts;
+    if (int8Snr !== undefined) this.int8Snr = int8Snr;
   }
 
   /** Bytes on the GPU. */
   get byteLength(): number {
-    return this.codes.size + this.scales.size + (this.macroScales?.size ?? 0);
+    return this.#buffers().reduce((sum, buffer) => sum + buffer.size, 0);
   }
 
   destroy(): void {
-    this.codes.destroy();
-    this.scales.destroy();
-    this.macroScales?.destroy();
+    destroyInt8Parts(this.int8Parts);
+    for (const buffer of this.#buffers()) buffer.destroy();
   }
 
   [Symbol.dispose](): void {
     this.destroy();
   }
+
+  #buffers(): GPUBuffer[] {
+    const parts = this.parts.flatMap(({ codes, scales, macroScales, rowMax }) => [
+      codes,
+      scales,
+      ...(macroScales ? [macroScales] : []),
+      rowMax,
+    ]);
+    return this.globalScaleBuffer ? [...parts, this.globalScaleBuffer] : parts;
+  }
+}
+
+export interface UploadOptions {
+  /** Names the buffers; 'weights' by default. */
+  label?: string | undefined;
+  /**
+   * Who brings the bytes to kernel order. By default 'gpu', except on software adapters, where that is the CPU by a
+   * longer way. The bytes are the same.
+   */
+  packOn?: 'gpu' | 'cpu' | undefined;
 }
 
 /**
- * Copies a quantized matrix to the GPU. Resolves when the buffers exist; the bytes arrive before any later submit.
- * @throws InvalidArgumentError for a matrix that is not what its fields say; UnsupportedError where a buffer exceeds
- * the device's limits or its memory
+ * Copies a quantized matrix to the GPU. Resolves when the buffers exist; the bytes arrive before any later submit. A
+ * matrix that exceeds what a buffer or binding of the device may hold is cut along its rows.
+ * @throws InvalidArgumentError for a matrix that is not what its fields say; UnsupportedError where a row exceeds the
+ * device's limits or the matrix its memory; DeviceLostError
  */
 export async function uploadWeights(
   gpu: Gpu,
   q: QuantizedMatrix,
-  { label = 'weights' }: { label?: string } = {},
+  { label = 'weights', packOn = isSoftware(gpu.adapterInfo) ? 'cpu' : 'gpu' }: UploadOptions = {},
 ): Promise<GpuWeights> {
   validateMatrix(q);
   const { device } = gpu;
-  const parts = pack(q);
-  for (const [name, bytes] of Object.entries(parts)) {
-    checkBufferSize(device.limits, `${label} ${name}`, alignedSize(bytes.byteLength));
+  const ranges = rangesOf(gpu, q, label, 0);
+  if (packOn === 'cpu') {
+    const { parts } = await allocate(device, label, q, ranges);
+    for (const part of parts) {
+      const packed = pack(sliceRows(q, part));
+      writeBytes(device, part.codes, packed.codes);
+      writeBytes(device, part.scales, packed.scales);
+      if (part.macroScales && packed.macroScales) writeBytes(device, part.macroScales, packed.macroScales);
+      writeBytes(device, part.rowMax, packed.rowMax);
+    }
+    return new GpuWeights(q, parts, sampledInt8Snr(q));
   }
-  device.pushErrorScope('out-of-memory');
-  const buffers = {
-    codes: createStorageBuffer(device, `fp4 ${label} codes`, parts.codes),
-    scales: createStorageBuffer(device, `fp4 ${label} scales`, parts.scales),
-    ...(parts.macroScales && {
-      macroScales: createStorageBuffer(device, `fp4 ${label} macro`, parts.macroScales),
-    }),
+  const packer = await Packer.create(gpu, q);
+  // One part's canonical bytes at a time: writes and submits are carried out in their order.
+  const { rows } = ranges.reduce((a, b) => (a.rows > b.rows ? a : b));
+  const pads = padsScales(q);
+  const { parts, temporary } = await allocate(device, label, q, ranges, [
+    (rows * q.cols) / 2,
+    ...(pads ? [(rows * q.cols) / q.blockSize] : []),
+  ]);
+  const [codes, padded] = temporary;
+  for (const part of parts) {
+    const slice = sliceRows(q, part);
+    const scales = padded ?? part.scales;
+    writeBytes(device, codes!, slice.codes);
+    writeBytes(device, scales, slice.scales);
+    if (part.macroScales && slice.macroScales) writeBytes(device, part.macroScales, slice.macroScales);
+    const from = { codes: codes!, scales, macroScales: part.macroScales };
+    submit(device, (encoder) => [packer.encode(encoder, from, part, 0, part.rows)]);
+  }
+  // What was submitted still runs to its end.
+  for (const buffer of temporary) buffer.destroy();
+  return new GpuWeights(q, parts, sampledInt8Snr(q));
+}
+
+/**
+ * Weights from a matrix that was quantized on the GPU; nothing is read back. They share nothing with it: it may be
+ * destroyed or written again once this resolves. Its status word stays with it; NaN scales reach the products as NaN.
+ * @throws UnsupportedError where a row exceeds the device's limits or the matrix its memory; DeviceLostError
+ */
+export async function weightsFromQuantized(
+  gpu: Gpu,
+  q: GpuQuantized,
+  { label = 'weights' }: Omit<UploadOptions, 'packOn'> = {},
+): Promise<GpuWeights> {
+  const { device } = gpu;
+  const packer = await Packer.create(gpu, q);
+  // Bindings of a part may begin before its first row, by less than the alignment.
+  const ranges = rangesOf(gpu, q, label, device.limits.minStorageBufferOffsetAlignment);
+  // The tensor scale of mxfp4 is 1.
+  const { parts, scale } = await allocate(device, label, q, ranges, [], q.format === 'nvfp4');
+  submit(device, (encoder) => {
+    if (scale) encoder.copyBufferToBuffer(q.globalScale, 0, scale, 0, 4);
+    return parts.map((part) => packer.encode(encoder, q, part, part.firstRow, part.rows));
+  });
+  const { format, rows, cols, blockSize, macroSize, hadamard } = q;
+  const source = { format, rows, cols, blockSize, ...(macroSize && { macroSize }), hadamard };
+  return new GpuWeights({ ...source, globalScale: scale ?? 1 }, parts);
+}
+
+/** Records and submits work, then destroys the buffers it names. */
+function submit(device: GPUDevice, encode: (encoder: GPUCommandEncoder) => readonly GPUBuffer[]): void {
+  const encoder = device.createCommandEncoder({ label: 'fp4 packing' });
+  const temporary = encode(encoder);
+  device.queue.submit([encoder.finish()]);
+  for (const buffer of temporary) buffer.destroy();
+}
+
+/** The rows of each part, whose buffers stay `slack` bytes below the limits where there are several. */
+function rangesOf(gpu: Gpu, shape: MatrixShape, label: string, slack: number): readonly RowRange[] {
+  const { maxBufferSize, maxStorageBufferBindingSize } = gpu.device.limits;
+  const limit = Math.min(maxBufferSize, maxStorageBufferBindingSize);
+  const whole = splitRows(shape, limit);
+  const ranges = whole?.length === 1 ? whole : splitRows(shape, limit - slack);
+  if (ranges) return ranges;
+  const rows = Math.min(ROW_STEP, shape.rows);
+  const name = maxBufferSize < maxStorageBufferBindingSize ? 'maxBufferSize' : 'maxStorageBufferBindingSize';
+  throw new UnsupportedError(
+    'gpu',
+    `${label}: ${rows === 1 ? 'a row' : `${rows} rows`} of ${shape.cols} values take ${packedSizes({ ...shape, rows }).codes} ` +
+      `bytes, above the device's ${name} of ${limit}; request a device with a higher limit or cut the matrix along k`,
+  );
+}
+
+interface Allocation {
+  readonly parts: readonly WeightPart[];
+  readonly temporary: readonly GPUBuffer[];
+  readonly scale: GPUBuffer | undefined;
+}
+
+/** Buffers for parts, for bytes on their way, and for a tensor scale. Nothing is written before they are known to exist. */
+async function allocate(
+  device: GPUDevice,
+  label: string,
+  shape: MatrixShape,
+  ranges: readonly RowRange[],
+  temporarySizes: readonly number[] = [],
+  ownScale = false,
+): Promise<Allocation> {
+  const made: GPUBuffer[] = [];
+  const create = (name: string, bytes: number) => {
+    const buffer = createStorageBuffer(device, `fp4 ${label} ${name}`, bytes);
+    made.push(buffer);
+    return buffer;
   };
-  const error = await device.popErrorScope();
-  const weights = new GpuWeights(q, buffers);
-  if (error) {
-    weights.destroy();
-    throw new UnsupportedError(
-      'gpu',
-      `${label}: the device has no memory for ${weights.byteLength} bytes: ${error.message}`,
-    );
+  device.pushErrorScope('out-of-memory');
+  const parts = ranges.map(({ firstRow, rows }): WeightPart => {
+    const sizes = packedSizes({ ...shape, rows });
+    return {
+      firstRow,
+      rows,
+      codes: create('codes', sizes.codes),
+      scales: create('scales', sizes.scales),
+      ...(sizes.macroScales > 0 && { macroScales: create('macro', sizes.macroScales) }),
+      rowMax: create('row maxima', sizes.rowMax),
+    };
+  });
+  const temporary = temporarySizes.map((bytes) => create('canonical bytes', bytes));
+  const scale = ownScale ? create('global scale', 4) : undefined;
+  try {
+    const error = await whileAlive(device, `uploading ${label}`, device.popErrorScope());
+    if (error) {
+      const bytes = made.reduce((sum, { size }) => sum + size, 0);
+      throw new UnsupportedError(
+        'gpu',
+        `${label}: the device has no memory for ${bytes} bytes: ${error.message}`,
+      );
+    }
+  } catch (cause) {
+    for (const buffer of made) buffer.destroy();
+    throw cause;
   }
-  return weights;
+  return { parts, temporary, scale };
+}
+
+/** Rows that the sample of {@link GpuWeights.int8Snr} has. */
+const SAMPLED_ROWS = 64;
+
+function sampledInt8Snr(q: QuantizedMatrix): number {
+  const count = Math.min(q.rows, SAMPLED_ROWS);
+  const rows = Array.from({ length: count }, (_, i) => Math.floor((i * q.rows) / count));
+  return int8Snr(selectRows(q, rows), 1024);
 }
 
 /** Bytes of weights that products are timed over, so that decode is limited by memory and not by a cache. */

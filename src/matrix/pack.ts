@@ -25,6 +25,62 @@ export interface PackedMatrix {
   readonly scales: Uint8Array;
   /** u8[rows, ceil(cols/macroSize)] */
   readonly macroScales?: Uint8Array;
+  /** u8[rows]: the largest scale byte of each row */
+  readonly rowMax: Uint8Array;
+}
+
+/** What sizes depend on. */
+export type MatrixShape = Pick<QuantizedMatrix, 'rows' | 'cols' | 'blockSize' | 'macroSize'>;
+
+/** Bytes of each field in kernel order; none is smaller than in canonical order. */
+export function packedSizes({ rows, cols, blockSize, macroSize }: MatrixShape) {
+  const chunks = Math.ceil(cols / CHUNK);
+  return {
+    codes: rows * chunks * 16,
+    scales: (rows * chunks * CHUNK) / blockSize,
+    macroScales: macroSize ? rows * Math.ceil(cols / macroSize) : 0,
+    rowMax: rows,
+  };
+}
+
+/** Rows of a matrix that are stored together. */
+export interface RowRange {
+  readonly firstRow: number;
+  readonly rows: number;
+}
+
+/** What first rows of parts are multiples of: bytes a row then begin at a word, in canonical and in kernel order. */
+export const ROW_STEP = 4;
+
+/**
+ * Cuts a matrix along its rows into as few parts as possible, as equal as possible, whose fields have at most `most`
+ * bytes each; undefined where rows are too long for that.
+ */
+export function splitRows(shape: MatrixShape, most: number): RowRange[] | undefined {
+  if (Math.max(...Object.values(packedSizes(shape))) <= most) return [{ firstRow: 0, rows: shape.rows }];
+  const step = Math.max(...Object.values(packedSizes({ ...shape, rows: ROW_STEP })));
+  const mostSteps = Math.floor(most / step);
+  if (mostSteps < 1) return undefined;
+  const steps = Math.ceil(shape.rows / ROW_STEP);
+  const parts = Math.ceil(steps / mostSteps);
+  const start = (i: number) => Math.min(Math.floor((steps * i) / parts) * ROW_STEP, shape.rows);
+  return Array.from({ length: parts }, (_, i) => ({ firstRow: start(i), rows: start(i + 1) - start(i) }));
+}
+
+/** Some neighbouring rows of a matrix, not copied. */
+export function sliceRows(q: QuantizedMatrix, { firstRow, rows }: RowRange): QuantizedMatrix {
+  if (rows === q.rows) return q;
+  const slice = (bytes: Uint8Array) => {
+    const perRow = bytes.length / q.rows;
+    return bytes.subarray(firstRow * perRow, (firstRow + rows) * perRow);
+  };
+  return {
+    ...q,
+    rows,
+    codes: slice(q.codes),
+    scales: slice(q.scales),
+    ...(q.macroScales && { macroScales: slice(q.macroScales) }),
+  };
 }
 
 /** Bit of a half that holds the sign of pair p, and lowest bit of its other three. */
@@ -78,12 +134,22 @@ export function pack(q: QuantizedMatrix): PackedMatrix {
         PACK_BYTE[3]![bytes[from + 3]!]!;
     }
   }
-  return { codes, scales: copyRows(q.scales, q.rows, chunks * (CHUNK / q.blockSize)), ...macro(q) };
+  const scales = copyRows(q.scales, q.rows, chunks * (CHUNK / q.blockSize));
+  return { codes, scales, ...macro(q), rowMax: rowMaxima(q) };
+}
+
+function rowMaxima({ rows, scales }: QuantizedMatrix): Uint8Array {
+  const perRow = scales.length / rows;
+  return Uint8Array.from({ length: rows }, (_, row) => {
+    let largest = 0;
+    for (let i = row * perRow; i < (row + 1) * perRow; i++) largest = Math.max(largest, scales[i]!);
+    return largest;
+  });
 }
 
 /** Kernel order back to canonical bytes; `like` gives the sizes and everything that packing leaves alone. */
 export function unpack(
-  packed: PackedMatrix,
+  packed: Omit<PackedMatrix, 'rowMax'>,
   like: Omit<QuantizedMatrix, 'codes' | 'scales'>,
 ): QuantizedMatrix {
   const chunks = Math.ceil(like.cols / CHUNK);

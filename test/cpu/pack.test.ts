@@ -1,7 +1,16 @@
 /** Kernel order against a decoder written from its picture, and back. */
 import { expect, test } from 'vitest';
 import { E2M1_VALUES, type QuantizedMatrix, quantize, unpackE2M1 } from '../../src/index.js';
-import { CHUNK, pack, packWord, unpack, unpackWord } from '../../src/matrix/pack.js';
+import {
+  CHUNK,
+  pack,
+  packedSizes,
+  packWord,
+  sliceRows,
+  splitRows,
+  unpack,
+  unpackWord,
+} from '../../src/matrix/pack.js';
 import { Random } from '../support/random.js';
 
 /** Value · 2^-14 of a half, as IEEE 754 defines binary16, subnormals included. */
@@ -65,4 +74,56 @@ test.each([
   }
   const { codes: _, scales: __, ...rest } = q;
   expect(unpack(packed, rest)).toEqual({ ...q } satisfies QuantizedMatrix);
+});
+
+test.each([
+  ['mxfp4', 32, 96, 'static'],
+  ['mxfp4', 16, 48, 'none'],
+  ['nvfp4', 16, 80, 'none'],
+] as const)(
+  'parts of %s, block %i, k = %i, macro %s, are the rows of the whole',
+  (format, blockSize, cols, macroScale) => {
+    const rows = 23;
+    const q = quantize(random.normals(rows * cols), { rows, cols, format, blockSize, macroScale });
+    const whole = pack(q);
+    const sizes = packedSizes(q);
+    expect(whole.codes.byteLength).toBe(sizes.codes);
+    expect(whole.scales.byteLength).toBe(sizes.scales);
+    expect(whole.macroScales?.byteLength ?? 0).toBe(sizes.macroScales);
+    expect(whole.rowMax.byteLength).toBe(sizes.rowMax);
+    const parts = splitRows(q, sizes.codes / 3)!.map((range) => pack(sliceRows(q, range)));
+    expect(parts.length).toBeGreaterThan(2);
+    for (const field of ['codes', 'scales', 'macroScales', 'rowMax'] as const) {
+      expect(parts.flatMap((part) => [...(part[field] ?? [])])).toEqual([...(whole[field] ?? [])]);
+    }
+  },
+);
+
+test('parts cover all rows once, begin at multiples of four, fit, and are about equal', () => {
+  for (let rows = 1; rows <= 70; rows++) {
+    for (const cols of [16, 48, 64]) {
+      for (const most of [64, 128, 200, 512, 1e6]) {
+        const shape = { rows, cols, blockSize: 16 };
+        const parts = splitRows(shape, most);
+        const step = packedSizes({ ...shape, rows: Math.min(rows, 4) }).codes;
+        if (!parts) {
+          expect(step).toBeGreaterThan(most);
+          continue;
+        }
+        expect(
+          parts.reduce((next, part) => (part.firstRow === next ? next + part.rows : Number.NaN), 0),
+        ).toBe(rows);
+        for (const part of parts) {
+          expect(part.rows).toBeGreaterThan(0);
+          expect(part.firstRow % 4).toBe(0);
+          for (const bytes of Object.values(packedSizes({ ...shape, rows: part.rows }))) {
+            expect(bytes).toBeLessThanOrEqual(most);
+          }
+        }
+        // The last one ends where the rows do, not at a multiple of four.
+        const sizes = parts.map((part) => Math.ceil(part.rows / 4));
+        expect(Math.max(...sizes) - Math.min(...sizes)).toBeLessThanOrEqual(1);
+      }
+    }
+  }
 });

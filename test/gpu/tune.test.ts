@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import {
   createGemm,
-  type GemmProblem,
+  type GemmProblemOptions,
   KERNELS,
   problemOf,
   quantize,
@@ -13,7 +13,7 @@ import {
 import { useGpu } from '../support/gpu.js';
 
 const context = useGpu();
-const problem: GemmProblem = {
+const problem: GemmProblemOptions = {
   m: 2,
   n: 40,
   k: 96,
@@ -79,14 +79,14 @@ test('measures again where the storage holds something else', async () => {
 
 test('leaves out a kernel that is wrong, and says so where none is left', async () => {
   // Every kernel's result is compared with f64 first; a bound that nothing meets makes them all wrong.
-  const originals = Object.values(KERNELS).map((kernel) => kernel.roundings);
-  const kernels = Object.values(KERNELS) as { roundings: (typeof originals)[number] }[];
-  for (const kernel of kernels) kernel.roundings = () => -3;
+  const originals = Object.values(KERNELS).map((kernel) => kernel.errors);
+  const kernels = Object.values(KERNELS) as { errors: (typeof originals)[number] }[];
+  for (const kernel of kernels) kernel.errors = () => ({ roundings: -3 });
   try {
     await expect(tuneGemm(context.gpu, problem, { timer })).rejects.toThrow(UnsupportedError);
   } finally {
     kernels.forEach((kernel, i) => {
-      kernel.roundings = originals[i]!;
+      kernel.errors = originals[i]!;
     });
   }
 });

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import {
   type Caps,
-  type GemmProblem,
+  type GemmProblemOptions,
   KERNELS,
   planGemm,
   planWith,
@@ -26,7 +26,7 @@ const core: Caps = {
   subgroupMatrixConfigs: [],
 };
 
-const problem = (m: number, n: number, k: number): GemmProblem => ({
+const problem = (m: number, n: number, k: number): GemmProblemOptions => ({
   m,
   n,
   k,
@@ -102,7 +102,7 @@ describe('planGemm', () => {
     expect(planGemm(problem(512, 4096, 4096), small).label).toContain('32x32');
     const none = { ...core, limits: { ...core.limits, maxComputeInvocationsPerWorkgroup: 32 } };
     expect(() => planGemm(problem(512, 4096, 4096), none)).toThrow(UnsupportedError);
-    expect(() => planGemm(problem(1, 4096, 4096), none)).toThrow(/no variant of gemv/);
+    expect(() => planGemm(problem(1, 4096, 4096), none)).toThrow(/gemv cannot: 256 threads exceed/);
     const big = { TILE_M: 128, TILE_N: 128, TILE_K: 32, THREAD_M: 8, THREAD_N: 8 };
     expect(() => planWith('gemm_tiled', big, problem(512, 4096, 4096), core)).toThrow(
       /32768 bytes of workgroup memory exceed maxComputeWorkgroupStorageSize = 16384/,
@@ -114,7 +114,8 @@ describe('planGemm', () => {
     [{ n: 1.5 }, /n = 1.5 is not a positive integer/],
     [{ k: 100 }, /k = 100 is not a multiple of the mxfp4 block 32; pad the matrix/],
     [{ blockSize: 64 }, /mxfp4 with blocks of 64/],
-    [{ y: 'f16' as const }, /y as f16/],
+    [{ y: 'f16' as const }, /the device lacks f16/],
+    [{ y: 'f64' as never }, /y is "f64"; take 'f32' or 'f16'/],
     [{ m: 2 ** 20, n: 2 ** 13 }, /2\^32 elements/],
   ])('refuses %o', (change, message) => {
     expect(() => planGemm({ ...problem(1, 32, 64), ...change }, core)).toThrow(message);

@@ -40,7 +40,7 @@ test('the bound grows with the roundings and with the size of the terms, not of 
   const cancelling = x.slice();
   cancelling[6] = -2;
   const bound = (input: Float32Array, roundings: number) =>
-    errorBound(referenceProduct(input, q, 1), 0, roundings);
+    errorBound(referenceProduct(input, q, 1), 0, { roundings });
   expect(bound(x, 20) / bound(x, 0)).toBeCloseTo(23 / 3, 4);
   expect(bound(cancelling, 10)).toBeGreaterThan(bound(x, 10));
 });
@@ -56,14 +56,14 @@ test('selectRows copies rows of every part', () => {
 test('worstError is in parts of the bound, and NaN wherever it stands', () => {
   const x = new Float32Array(64).fill(1);
   const reference = referenceProduct(x, q, 2);
-  expect(worstError(reference.y, reference, 10)).toBe(0);
+  expect(worstError(reference.y, reference, { roundings: 10 })).toBe(0);
   const off = reference.y.slice();
-  off[2]! += 3 * errorBound(reference, 2, 10);
-  expect(worstError(off, reference, 10)).toBeCloseTo(3, 6);
+  off[2]! += 3 * errorBound(reference, 2, { roundings: 10 });
+  expect(worstError(off, reference, { roundings: 10 })).toBeCloseTo(3, 6);
   for (let i = 0; i < off.length; i++) {
     const bad = reference.y.slice();
     bad[i] = Number.NaN;
-    expect(worstError(bad, reference, 10)).toBeNaN();
+    expect(worstError(bad, reference, { roundings: 10 })).toBeNaN();
   }
 });
 

@@ -1,9 +1,0 @@
-// y = accumulator · tensor scale + bias.
-// y: f32[m, n], bias: f32[n]
-
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;
-@group(0) @binding(6) var<storage, read> bias: array<f32>;
-
-fn epilogue(value: f32, row: u32, col: u32) {
-  y[row * problem.n + col] = value * problem.global_scale + bias[col];
-}

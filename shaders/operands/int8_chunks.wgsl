@@ -1,0 +1,132 @@
+// x to int8, with one scale for each row and each CHUNK_K values along k.
+//
+// x       f32 or f16[m, k], read by load_x4
+// words   u32[m, cols / 4]: of eight values v0..v7 along k, the first word has v6 v0 v7 v1 from its lowest byte up, the
+//         second v4 v2 v5 v3, the order in which weights in kernel order are cheapest to unpack
+// scales  f32[parts of CHUNK_K, m]: a sixteenth of what the integers have to be multiplied by, as references of weights
+//         are sixteen times as large (int8_weights.wgsl)
+// cols is k filled up to whole tiles, with zeros. Rows past m are not written: their products are not stored.
+//
+// Integers are the nearest ones to x · (127 / max|x|); with max|x| = 127 · 2^e both scale and integers are exact. Parts
+// of rows whose largest value is below 2^-112 are zero, so that both divisions stay in the range of f32; where there is
+// NaN or Inf, the scale is NaN and integers are 0.
+//
+// A workgroup takes a row and a part, a thread eight values at a time: the first sixteen stay in registers between the
+// search for the largest and rounding, what is left is read again.
+// Shared: 4 bytes. Features: subgroups.
+
+struct Conversion {
+  m: u32,
+  k: u32,
+  cols: u32,
+}
+
+@group(0) @binding(0) var<uniform> conversion: Conversion;
+@group(0) @binding(2) var<storage, read_write> words: array<vec2<u32>>;
+// As bits, so that NaN passes.
+@group(0) @binding(3) var<storage, read_write> scales: array<u32>;
+
+const NAN_BITS = 0x7FC00000u;
+
+var<workgroup> largest_bits: atomic<u32>;
+
+struct Eight {
+  low: vec4<f32>,
+  high: vec4<f32>,
+}
+
+// Values 8 · i and on of a row; zero past its end.
+fn load_x8(row: u32, i: u32) -> Eight {
+  if (i >= conversion.k / 8u) {
+    return Eight();
+  }
+  let at = row * (conversion.k / 4u) + 2u * i;
+  return Eight(load_x4(at), load_x4(at + 1u));
+}
+
+fn magnitude(value: Eight) -> u32 {
+  let low = bitcast<vec4<u32>>(value.low) & vec4<u32>(0x7FFFFFFFu);
+  let high = bitcast<vec4<u32>>(value.high) & vec4<u32>(0x7FFFFFFFu);
+  let larger = max(low, high);
+  return max(max(larger.x, larger.y), max(larger.z, larger.w));
+}
+
+fn round8(value: Eight, factor: f32) -> vec2<u32> {
+  let a = bitcast<vec4<u32>>(vec4<i32>(round(value.low * factor))) & vec4<u32>(0xFFu);
+  let b = bitcast<vec4<u32>>(vec4<i32>(round(value.high * factor))) & vec4<u32>(0xFFu);
+  return vec2<u32>(
+    b.z | (a.x << 8u) | (b.w << 16u) | (a.y << 24u),
+    b.x | (a.z << 8u) | (b.y << 16u) | (a.w << 24u),
+  );
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3<u32>,
+  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let parts = (conversion.cols + CHUNK_K - 1u) / CHUNK_K;
+  let index = workgroup.y * grid.x + workgroup.x;
+  let row = index / parts;
+  let part = index % parts;
+  if (row >= conversion.m) {
+    return;
+  }
+  let cols8 = conversion.cols / 8u;
+  let first = part * (CHUNK_K / 8u) + thread;
+  let end = min((part + 1u) * (CHUNK_K / 8u), cols8);
+  // Past the end of a part these belong to the next one.
+  var held0 = Eight();
+  var held1 = Eight();
+  if (first < end) {
+    held0 = load_x8(row, first);
+  }
+  if (first + WORKGROUP < end) {
+    held1 = load_x8(row, first + WORKGROUP);
+  }
+  var most = max(magnitude(held0), magnitude(held1));
+  for (var i = first + 2u * WORKGROUP; i < end; i += WORKGROUP) {
+    most = max(most, magnitude(load_x8(row, i)));
+  }
+  most = subgroupMax(most);
+  if (subgroupElect()) {
+    atomicMax(&largest_bits, most);
+  }
+  workgroupBarrier();
+
+  let largest = atomicLoad(&largest_bits);
+  var factor = 0.0;
+  var scale = 0u;
+  let bad = largest >= 0x7F800000u;
+  if (bad) {
+    scale = NAN_BITS;
+  } else if (largest >= 0x07800000u) {
+    if ((largest & 0x007FFFFFu) == 0x007E0000u) {
+      // 127 · 2^e, where divisions need not be exact.
+      let exponent = (largest >> 23u) - 6u;
+      factor = bitcast<f32>((254u - exponent) << 23u);
+      scale = (exponent - 4u) << 23u;
+    } else {
+      factor = 127.0 / bitcast<f32>(largest);
+      scale = bitcast<u32>(bitcast<f32>(largest) / 2032.0);
+    }
+  }
+  if (thread == 0u) {
+    scales[part * conversion.m + row] = scale;
+  }
+  for (var i = first; i < end; i += WORKGROUP) {
+    var value = held0;
+    if (i != first) {
+      value = held1;
+      if (i != first + WORKGROUP) {
+        value = load_x8(row, i);
+      }
+    }
+    var pair = vec2<u32>();
+    if (!bad) {
+      pair = round8(value, factor);
+    }
+    words[row * cols8 + i] = pair;
+  }
+}

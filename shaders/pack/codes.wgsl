@@ -1,0 +1,48 @@
+// E2M1 codes from canonical to kernel order, which src/matrix/pack.ts draws.
+//
+// canonical u32[rows, k / 8], code i of a word in bits 4i..4i+3, read in pairs as k is a multiple of sixteen
+// packed    vec4<u32>[rows, chunks of 32 codes], the last chunk of a row filled up with zeros
+//
+// A thread makes a chunk. Shared: none. Features: none.
+
+@group(0) @binding(1) var<storage, read> canonical: array<vec2<u32>>;
+@group(0) @binding(2) var<storage, read_write> packed: array<vec4<u32>>;
+
+// Codes 2p and 2p + 1 first move to the low and the high half. Those of two p fit beside one another: 0 and 1 below, in
+// bits 0..3 and 8..11 of each half, 2 and 3 above. Each then takes one mask and one shift for values, one for signs.
+fn pack_words(words: vec4<u32>) -> vec4<u32> {
+  let low = words & vec4<u32>(0xFFFFu);
+  let high = words >> vec4<u32>(16u);
+  let below = (low | (low << vec4<u32>(12u))) & vec4<u32>(0x0F0F0F0Fu);
+  let above = (high | (high << vec4<u32>(12u))) & vec4<u32>(0x0F0F0F0Fu);
+  return ((below & vec4<u32>(0x00070007u)) << vec4<u32>(9u)) |
+    ((below & vec4<u32>(0x07000700u)) >> vec4<u32>(2u)) |
+    ((above & vec4<u32>(0x00070007u)) << vec4<u32>(3u)) |
+    ((above & vec4<u32>(0x07000700u)) >> vec4<u32>(8u)) |
+    ((below & vec4<u32>(0x00080008u)) << vec4<u32>(12u)) |
+    ((below & vec4<u32>(0x08000800u)) << vec4<u32>(1u)) |
+    ((above & vec4<u32>(0x00080008u)) << vec4<u32>(11u)) |
+    ((above & vec4<u32>(0x08000800u)) << vec4<u32>(2u));
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3<u32>,
+  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let at = (workgroup.y * grid.x + workgroup.x) * WORKGROUP + thread;
+  let chunks = chunks_per_row();
+  if (at >= problem.rows * chunks) {
+    return;
+  }
+  let row = at / chunks;
+  let pair = 2u * (at - row * chunks);
+  let pairs = problem.k / 16u;
+  let first = problem.first_code_word / 2u + row * pairs + pair;
+  var words = vec4<u32>(canonical[first], 0u, 0u);
+  if (pair + 1u < pairs) {
+    words = vec4<u32>(words.xy, canonical[first + 1u]);
+  }
+  packed[at] = pack_words(words);
+}

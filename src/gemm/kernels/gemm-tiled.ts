@@ -1,0 +1,28 @@
+import { MODULES, X_MODULES } from '../shaders.js';
+import type { Kernel, KernelConstants } from './kernel.js';
+
+const VARIANTS: readonly KernelConstants[] = [
+  { TILE_M: 32, TILE_N: 32, TILE_K: 32, THREAD_M: 4, THREAD_N: 4 },
+  { TILE_M: 64, TILE_N: 64, TILE_K: 16, THREAD_M: 8, THREAD_N: 4 },
+  { TILE_M: 128, TILE_N: 128, TILE_K: 16, THREAD_M: 8, THREAD_N: 8 },
+];
+
+export const gemmTiled: Kernel = {
+  id: 'gemm_tiled',
+  tiers: ['base'],
+  activations: ['float'],
+  precision: 'f32',
+  variants: () => VARIANTS,
+  tileLabel: (c) => `${c.TILE_M}x${c.TILE_N}x${c.TILE_K}`,
+  threads: (c) => (c.TILE_M! / c.THREAD_M!) * (c.TILE_N! / c.THREAD_N!),
+  sharedBytes: (c) => (c.TILE_M! + c.TILE_N!) * c.TILE_K! * 4,
+  workgroups: (c, p) => ({ x: Math.ceil(p.n / c.TILE_N!), y: Math.ceil(p.m / c.TILE_M!), z: 1 }),
+  foldsX: false,
+  operand: () => ({ kind: 'rows' }),
+  modules: (_c, p, { f16Subnormals }) => [
+    f16Subnormals ? MODULES.e2m1Half : MODULES.e2m1HalfSafe,
+    X_MODULES[p.x],
+    MODULES.gemmTiled,
+  ],
+  errors: (_, p) => ({ roundings: p.k + 5 }),
+};

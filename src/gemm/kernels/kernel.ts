@@ -1,0 +1,95 @@
+/** What the registry knows of a kernel. */
+import type { Caps, Tier } from '../../gpu/caps.js';
+import type { Probe } from '../../gpu/probe.js';
+import type { ShaderModuleText } from '../../gpu/shader.js';
+import type { Activations } from '../activations.js';
+import type { OperandSpec } from '../operands/operand.js';
+import type { GemmProblem } from '../problem.js';
+
+/** Binding numbers, the same in every shader. */
+export const BINDINGS = {
+  problem: 0,
+  x: 1,
+  w_codes: 2,
+  w_scales: 3,
+  w_macro: 4,
+  y: 5,
+  bias: 6,
+  x_scales: 7,
+  w_row_max: 8,
+  w_references: 9,
+  sums: 10,
+} as const;
+export type BindingName = keyof typeof BINDINGS;
+
+export type KernelId =
+  | 'gemv'
+  | 'gemv_subgroup'
+  | 'gemm_tiled'
+  | 'gemm_subgroup_matrix'
+  | 'gemm_subgroup_matrix_skinny'
+  | 'gemm_subgroup_matrix_i8'
+  | 'gemm_dp4a';
+
+/** Constants of a kernel's shader; the names are those of its head. */
+export type KernelConstants = Readonly<Record<string, number>>;
+
+export interface Grid {
+  readonly x: number;
+  readonly y: number;
+  readonly z: number;
+}
+
+/**
+ * How far a kernel may be from the exact product of its operands. With |x| and |w| standing for sums over k:
+ * error ≤ (roundings · 2^-23 + relative) · Σ|x·w| + xStep · max|x| · Σ|w| + wStep · max|w| · Σ|x|,
+ * where max|x| is that of the row of x, and max|w| six times the largest block scale of the row of w.
+ */
+export interface ErrorModel {
+  /** f32 roundings on the longest path from an input to a sum. */
+  readonly roundings: number;
+  readonly relative?: number;
+  readonly xStep?: number;
+  readonly wStep?: number;
+}
+
+export interface Kernel {
+  /** File stem of the shader, registry key, prefix of labels. */
+  readonly id: KernelId;
+  readonly tiers: readonly Tier[];
+  /** Kinds of activations it multiplies. */
+  readonly activations: readonly Activations['kind'][];
+  /** What float activations are rounded to; a problem may ask for more. */
+  readonly precision: 'f32' | 'f16';
+  /** WGSL extensions, and diagnostics to be turned off. */
+  readonly enables?: readonly string[];
+  readonly quietDiagnostics?: readonly string[];
+  /** Sets of constants worth choosing between on a device. */
+  variants(caps: Caps): readonly KernelConstants[];
+  /** Why it cannot compute a problem, apart from what the other fields say. */
+  refuse?(c: KernelConstants, p: GemmProblem, caps: Caps): string | undefined;
+  /** Least subgroup size that the variant is right with. */
+  minSubgroupSize?(c: KernelConstants): number;
+  /** Constants as they appear in labels, e.g. `64x64x16`. */
+  tileLabel(c: KernelConstants): string;
+  threads(c: KernelConstants): number;
+  /** Bytes of workgroup memory. */
+  sharedBytes(c: KernelConstants): number;
+  /** Workgroups for n rows of weights, before they are spread over the grid's dimensions. */
+  workgroups(c: KernelConstants, p: GemmProblem): Grid;
+  /** True where the grid's x may be folded into y. */
+  readonly foldsX: boolean;
+  /** How x has to lie. */
+  operand(c: KernelConstants, p: GemmProblem): OperandSpec;
+  /** Modules besides the problem, the epilogue and the weight format's scales. */
+  modules(c: KernelConstants, p: GemmProblem, probe: Probe): readonly ShaderModuleText[];
+  /** What it binds besides x, the weights and the epilogue's. */
+  readonly bindings?: readonly ('x_scales' | 'w_row_max')[];
+  /** Values along k that share a scale in weights as int8; such kernels bind w_references, and multipliers as w_scales. */
+  int8Weights?(c: KernelConstants): number;
+  /** Bytes of running sums in memory, bound as `sums`; 0 where there are none. */
+  sumsBytes?(c: KernelConstants, p: GemmProblem): number;
+  /** Constants that the modules declare themselves. */
+  readonly ownConstants?: readonly string[];
+  errors(c: KernelConstants, p: GemmProblem): ErrorModel;
+}

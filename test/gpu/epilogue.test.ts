@@ -1,0 +1,225 @@
+/** Types of x and y, bias, adding to y, parts of k: the same for every kernel that the device can run. */
+import { describe, expect, test } from 'vitest';
+import { referenceProduct, worstError } from '../../src/gemm/reference.js';
+import { createStorageBuffer, readBuffer } from '../../src/gpu/buffers.js';
+import {
+  candidatePlans,
+  createGemm,
+  type GemmPlan,
+  type GpuWeights,
+  KERNELS,
+  problemOf,
+  type QuantizedMatrix,
+  quantize,
+  uploadWeights,
+} from '../../src/index.js';
+import { adapterId, useGpu } from '../support/gpu.js';
+import { halfToFloat, toHalf } from '../support/half.js';
+import { Random } from '../support/random.js';
+
+const context = useGpu();
+const random = new Random(3);
+// SwiftShader compiles large kernels for seconds; there the first plan of each kernel has to do.
+const thorough = adapterId() !== 'swiftshader';
+
+interface Case {
+  q: QuantizedMatrix;
+  x: Float32Array;
+  m: number;
+  xType?: 'f32' | 'f16';
+  yType?: 'f32' | 'f16';
+  bias?: Float32Array;
+  before?: Float32Array;
+}
+
+/** Runs a plan and gives the largest error in parts of the bound. */
+async function worstOf(weights: GpuWeights, plan: GemmPlan, c: Case): Promise<number> {
+  const { gpu } = context;
+  const { q, x, m, xType = 'f32', yType = 'f32', bias, before } = c;
+  const n = q.rows;
+  const options = { m, x: xType, y: yType, bias: bias !== undefined, accumulate: before !== undefined };
+  using gemm = await createGemm(gpu, { ...options, weights, plan });
+  const start = before ?? new Float32Array(m * n).fill(Number.NaN);
+  const buffers = {
+    x: createStorageBuffer(gpu.device, 'x', xType === 'f16' ? toHalf(x) : x),
+    y: createStorageBuffer(gpu.device, 'y', yType === 'f16' ? toHalf(start) : start),
+    ...(bias && { bias: createStorageBuffer(gpu.device, 'bias', bias) }),
+  };
+  const encoder = gpu.device.createCommandEncoder();
+  const pass = encoder.beginComputePass();
+  gemm.encode(pass, buffers);
+  pass.end();
+  gpu.device.queue.submit([encoder.finish()]);
+  const bytes = await readBuffer(gpu.device, buffers.y);
+  for (const buffer of Object.values(buffers)) buffer.destroy();
+  const y =
+    yType === 'f16' ? halfToFloat(new Uint16Array(bytes, 0, m * n)) : new Float32Array(bytes, 0, m * n);
+
+  const reference = referenceProduct(x, q, m, bias);
+  for (let i = 0; before && i < y.length; i++) {
+    reference.y[i]! += before[i]!;
+    reference.magnitude[i]! += Math.abs(before[i]!);
+  }
+  const errors = KERNELS[plan.kernel].errors(plan.constants, problemOf(weights, options));
+  return worstError(y, reference, errors, yType);
+}
+
+/** One plan of each kernel with float activations, or all of them. */
+function plans(weights: GpuWeights, c: Case, all = false): GemmPlan[] {
+  const { m, xType = 'f32', yType = 'f32', bias, before } = c;
+  const problem = problemOf(weights, {
+    m,
+    x: xType,
+    y: yType,
+    bias: bias !== undefined,
+    accumulate: before !== undefined,
+  });
+  const found = candidatePlans(problem, context.gpu.caps);
+  return all ? found : found.filter((plan, i) => found.findIndex((p) => p.kernel === plan.kernel) === i);
+}
+
+const halves = (values: Float32Array) => halfToFloat(toHalf(values));
+
+describe.each([
+  ['x f16', { xType: 'f16' }],
+  ['y f16', { yType: 'f16' }],
+  ['bias and y +=', { bias: true, before: true }],
+  ['all at once', { xType: 'f16', yType: 'f16', bias: true, before: true }],
+] as const)('%s', (_, o: { xType?: 'f16'; yType?: 'f16'; bias?: boolean; before?: boolean }) => {
+  test.each([
+    [1, 33, 64],
+    [5, 19, 96],
+    [37, 70, 160],
+  ])('m %i, n %i, k %i', async (m, n, k) => {
+    if (o.yType === 'f16' && !context.gpu.caps.tiers.includes('f16')) {
+      const weights = await uploadWeights(
+        context.gpu,
+        quantize(random.normals(32), { rows: 1, cols: 32, format: 'mxfp4' }),
+      );
+      await expect(createGemm(context.gpu, { m: 1, weights, y: 'f16' })).rejects.toThrow(/lacks f16/);
+      weights.destroy();
+      return;
+    }
+    const q = quantize(random.normals(n * k), { rows: n, cols: k, format: 'mxfp4', macroScale: 'static' });
+    const x = random.normals(m * k);
+    const start = random.normals(m * n);
+    const c: Case = {
+      q,
+      m,
+      x: o.xType ? halves(x) : x,
+      ...o,
+      bias: o.bias ? random.normals(n) : undefined,
+      before: o.before ? (o.yType ? halves(start) : start) : undefined,
+    } as Case;
+    using weights = await uploadWeights(context.gpu, q);
+    const tried = plans(weights, c);
+    expect(tried.length).toBeGreaterThanOrEqual(2);
+    for (const plan of tried) expect(await worstOf(weights, plan, c), plan.label).toBeLessThanOrEqual(1);
+  });
+});
+
+test('k in parts gives the same sums, in the same order every time', async () => {
+  const [m, n, k] = [6, 40, 2080];
+  const q = quantize(random.normals(n * k), { rows: n, cols: k, format: 'nvfp4' });
+  const c: Case = { q, m, x: random.normals(m * k), bias: random.normals(n), before: random.normals(m * n) };
+  using weights = await uploadWeights(context.gpu, q);
+  const split = plans(weights, c, true).filter(({ constants }) => (constants.SPLIT_K ?? 1) > 1);
+  expect(split.length).toBeGreaterThan(0);
+  for (const plan of thorough ? split : split.slice(0, 1)) {
+    const worst = await worstOf(weights, plan, c);
+    expect(worst, plan.label).toBeLessThanOrEqual(1);
+    expect(await worstOf(weights, plan, c), plan.label).toBe(worst);
+  }
+});
+
+describe('rounding of operands to f16', () => {
+  /** Plans of the kernels that round. */
+  const rounding = (weights: GpuWeights, c: Case) =>
+    plans(weights, c).filter((plan) => KERNELS[plan.kernel].precision === 'f16');
+
+  test('a problem that asks for f32 gets it', async () => {
+    const q = quantize(random.normals(64 * 64), { rows: 64, cols: 64, format: 'mxfp4' });
+    using weights = await uploadWeights(context.gpu, q);
+    const problem = problemOf(weights, { m: 64, precision: 'f32' });
+    for (const plan of candidatePlans(problem, context.gpu.caps)) {
+      expect(KERNELS[plan.kernel].precision, plan.label).toBe('f32');
+    }
+  });
+
+  test('rows of x far outside the range of f16', async () => {
+    const [m, n, k] = [12, 20, 64];
+    const q = quantize(random.normals(n * k), { rows: n, cols: k, format: 'mxfp4' });
+    // 2^-110 … 2^110, row by row.
+    const x = random.normals(m * k).map((value, i) => value * 2 ** (20 * (Math.floor(i / k) - 5.5)));
+    const c: Case = { q, x, m };
+    using weights = await uploadWeights(context.gpu, q);
+    for (const plan of rounding(weights, c)) {
+      expect(await worstOf(weights, plan, c), plan.label).toBeLessThanOrEqual(1);
+    }
+  });
+
+  test('blocks of very different sizes in a row of w: exact down to 2^-23 of the largest, zero from 2^-30 on', async () => {
+    const [m, k] = [1, 64];
+    // Row r: a block of ones at scale 1, then one at 2^-r.
+    const rows = 32;
+    const q: QuantizedMatrix = {
+      format: 'mxfp4',
+      rows,
+      cols: k,
+      blockSize: 32,
+      codes: new Uint8Array((rows * k) / 2).fill(0x22),
+      scales: Uint8Array.from({ length: rows * 2 }, (_, i) => (i % 2 ? 127 - (i >> 1) : 127)),
+      globalScale: 1,
+      hadamard: false,
+    };
+    using weights = await uploadWeights(context.gpu, q);
+    // Only the small block meets values of x that are not zero.
+    const x = new Float32Array(k).fill(1, 32);
+    const c: Case = { q, x, m };
+    for (const plan of rounding(weights, c)) {
+      using gemm = await createGemm(context.gpu, { m, weights, plan });
+      const buffers = {
+        x: createStorageBuffer(context.gpu.device, 'x', x),
+        y: createStorageBuffer(context.gpu.device, 'y', rows * 4),
+      };
+      const encoder = context.gpu.device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      gemm.encode(pass, buffers);
+      pass.end();
+      context.gpu.device.queue.submit([encoder.finish()]);
+      const y = new Float32Array(await readBuffer(context.gpu.device, buffers.y));
+      for (let r = 0; r < rows; r++) {
+        const exact = 32 * 2 ** -r;
+        if (r <= 23) expect(y[r], `${plan.label} 2^-${r}`).toBe(exact);
+        else if (r >= 30) expect(y[r], `${plan.label} 2^-${r}`).toBe(0);
+        else expect(Math.abs(y[r]! - exact)).toBeLessThanOrEqual(32 * 2 ** -24);
+      }
+      for (const buffer of Object.values(buffers)) buffer.destroy();
+    }
+  });
+
+  test('NaN and Inf in x reach y', async () => {
+    const [m, n, k] = [3, 4, 32];
+    const q = quantize(random.normals(n * k), { rows: n, cols: k, format: 'mxfp4' });
+    using weights = await uploadWeights(context.gpu, q);
+    const x = random.normals(m * k);
+    x[5] = Number.NaN;
+    x[k + 7] = Number.POSITIVE_INFINITY;
+    for (const plan of plans(weights, { q, x, m })) {
+      using gemm = await createGemm(context.gpu, { m, weights, plan });
+      const buffers = {
+        x: createStorageBuffer(context.gpu.device, 'x', x),
+        y: createStorageBuffer(context.gpu.device, 'y', m * n * 4),
+      };
+      const encoder = context.gpu.device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      gemm.encode(pass, buffers);
+      pass.end();
+      context.gpu.device.queue.submit([encoder.finish()]);
+      const y = [...new Float32Array(await readBuffer(context.gpu.device, buffers.y, m * n * 4))];
+      expect(y.slice(0, 2 * n).filter(Number.isFinite), plan.label).toEqual([]);
+      expect(y.slice(2 * n).every(Number.isFinite), plan.label).toBe(true);
+      for (const buffer of Object.values(buffers)) buffer.destroy();
+    }
+  });
+});
