@@ -9,7 +9,7 @@ import { InvalidArgumentError } from '../errors.js';
 import { FORMATS, type Format } from '../formats/formats.js';
 import { createGemm, problemOf } from '../gemm/gemm.js';
 import { KERNELS } from '../gemm/kernels/index.js';
-import { pickColumns, referenceProduct, worstError } from '../gemm/reference.js';
+import { pickColumns, problemReference, worstError } from '../gemm/reference.js';
 import { type TuneStorage, tuneGemm } from '../gemm/tune.js';
 import { uploadCopies } from '../gemm/weights.js';
 import { createStorageBuffer, readBuffer } from '../gpu/buffers.js';
@@ -230,7 +230,7 @@ async function measure(
 
   const columns = Math.max(1, Math.min(n, Math.floor(CHECK_BUDGET / (m * k))));
   const picked = Array.from({ length: columns }, (_, i) => Math.floor((i * n) / columns));
-  const reference = referenceProduct(x, selectRows(q, picked), m);
+  const reference = problemReference(x, selectRows(q, picked), gemm.problem);
   const errors = KERNELS[gemm.plan.kernel].errors(gemm.plan.constants, gemm.problem);
   const picks = pickColumns(y, m, n, picked);
   const seconds = timing.median;

@@ -33,6 +33,8 @@ export interface SelfTestOptions {
   maxSize?: number | undefined;
   /** 'all' (default): the cases take every kernel's variants in turn. 'first': only the first, the smallest one. */
   variants?: 'all' | 'first' | undefined;
+  /** Kernels to check; all by default. */
+  kernels?: readonly KernelId[] | undefined;
   /** Called after every case. */
   onProgress?: ((done: number, total: number) => void) | undefined;
 }
@@ -63,7 +65,7 @@ export interface SelfTestReport {
 
 /** Runs the check. Failures are reported, not thrown. */
 export async function selfTest(gpu: Gpu, options: SelfTestOptions = {}): Promise<SelfTestReport> {
-  const { cases = 100, seed = 1, maxSize = 300, variants = 'all', onProgress } = options;
+  const { cases = 100, seed = 1, maxSize = 300, variants = 'all', kernels, onProgress } = options;
   const random = new Random(seed);
   const worst = Object.fromEntries(Object.keys(KERNELS).map((id) => [id, 0])) as Record<KernelId, number>;
   const labels = new Set<string>();
@@ -78,7 +80,7 @@ export async function selfTest(gpu: Gpu, options: SelfTestOptions = {}): Promise
       : realCase(random, maxSize, index);
     const references = new Map<string, ReferenceProduct>();
     const weights = await uploadWeights(gpu, q, { label: `self test ${index}` });
-    for (const kernel of Object.values(KERNELS)) {
+    for (const kernel of Object.values(KERNELS).filter(({ id }) => kernels?.includes(id) ?? true)) {
       const { id } = kernel;
       const turn = index >> 1;
       const fitting = activations.filter(({ kind }) => kernel.activations.includes(kind));

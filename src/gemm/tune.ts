@@ -10,7 +10,7 @@ import { createGemm, type Gemm } from './gemm.js';
 import { KERNELS, type KernelConstants } from './kernels/index.js';
 import { candidatePlans, type GemmPlan } from './plan.js';
 import { type GemmProblem, type GemmProblemOptions, problemLabel, resolveProblem } from './problem.js';
-import { pickColumns, referenceProduct, worstError } from './reference.js';
+import { pickColumns, problemReference, worstError } from './reference.js';
 import { type GpuWeights, uploadCopies } from './weights.js';
 
 /** Where measurements are kept: a Map, a page's own storage, in Node `tuneFile` of `fp4-webgpu/node`. */
@@ -151,11 +151,14 @@ class Bench {
 
   /** Median seconds of a plan, or undefined where it does not compile or is wrong. */
   async measure(plan: GemmPlan, timer: TimerOptions | undefined): Promise<number | undefined> {
-    const { m, bias } = this.#problem;
+    // x and y are f32 here whatever they are in the problem, and y is overwritten: the kernels' work is the same.
+    const { m, bias, activations, precision } = this.#problem;
     let gemms: readonly Gemm[];
     try {
       gemms = await Promise.all(
-        this.#weights.map((weights) => createGemm(this.#gpu, { m, weights, bias, plan })),
+        this.#weights.map((weights) =>
+          createGemm(this.#gpu, { m, weights, bias, activations, precision, plan }),
+        ),
       );
     } catch {
       return undefined;
@@ -184,7 +187,7 @@ class Bench {
     const columns = Math.min(n, CHECKED_COLUMNS);
     const picked = Array.from({ length: columns }, (_, i) => Math.floor(((i + 1) * n) / columns) - 1);
     const bias = this.#bias && Float32Array.from(picked, (col) => this.#bias![col]!);
-    const reference = referenceProduct(this.#x, selectRows(this.#q, picked), m, bias);
+    const reference = problemReference(this.#x, selectRows(this.#q, picked), this.#problem, bias);
     const errors = KERNELS[plan.kernel].errors(plan.constants, this.#problem);
     return worstError(pickColumns(y, m, n, picked), reference, errors) <= 1;
   }

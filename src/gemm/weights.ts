@@ -51,7 +51,7 @@ export class GpuWeights {
   /** In the order of their rows; more than one where a matrix exceeds what a buffer or binding may hold. */
   readonly parts: readonly WeightPart[];
   /**
-   * Signal to noise in dB of the weights as int8 with a scale for each 1024 values, on a sample of rows; absent where the
+   * Signal to noise in dB of the weights as int8 with a scale a row, on a sample of rows; absent where the
    * bytes are on the GPU only. Plans refuse int8 matrices where it is low.
    */
   readonly int8Snr?: number;
@@ -261,7 +261,7 @@ const SAMPLED_ROWS = 64;
 function sampledInt8Snr(q: QuantizedMatrix): number {
   const count = Math.min(q.rows, SAMPLED_ROWS);
   const rows = Array.from({ length: count }, (_, i) => Math.floor((i * q.rows) / count));
-  return int8Snr(selectRows(q, rows), 1024);
+  return int8Snr(selectRows(q, rows));
 }
 
 /** Bytes of weights that products are timed over, so that decode is limited by memory and not by a cache. */

@@ -8,7 +8,9 @@ const SHAPES: readonly KernelConstants[] = [
   { SUBGROUPS_M: 2, SUBGROUPS_N: 2, FRAGMENTS_M: 2, FRAGMENTS_N: 2, CHUNK_K: INT8_WHOLE_K },
   { SUBGROUPS_M: 2, SUBGROUPS_N: 2, FRAGMENTS_M: 2, FRAGMENTS_N: 4, CHUNK_K: INT8_WHOLE_K },
   { SUBGROUPS_M: 2, SUBGROUPS_N: 2, FRAGMENTS_M: 4, FRAGMENTS_N: 4, CHUNK_K: INT8_WHOLE_K },
+  { SUBGROUPS_M: 4, SUBGROUPS_N: 2, FRAGMENTS_M: 2, FRAGMENTS_N: 4, CHUNK_K: INT8_WHOLE_K },
   { SUBGROUPS_M: 2, SUBGROUPS_N: 2, FRAGMENTS_M: 4, FRAGMENTS_N: 4, CHUNK_K: 1024 },
+  { SUBGROUPS_M: 4, SUBGROUPS_N: 2, FRAGMENTS_M: 2, FRAGMENTS_N: 4, CHUNK_K: 1024 },
 ];
 
 /** Least signal to noise in dB that weights may have as int8. */
@@ -54,7 +56,7 @@ export const gemmSubgroupMatrixI8: Kernel = {
   },
   tileLabel: (c) => {
     const chunk = c.CHUNK_K === INT8_WHOLE_K ? '' : `.c${c.CHUNK_K}`;
-    return `${tileM(c)}x${tileN(c)}x${tileK(c)}${chunk}`;
+    return `${tileM(c)}x${tileN(c)}x${tileK(c)}x${subgroups(c)}${chunk}`;
   },
   threads,
   sharedBytes: (c) =>

@@ -2,12 +2,12 @@ import type { Caps, SubgroupMatrixConfig } from '../../gpu/caps.js';
 import { halfScales, MODULES } from '../shaders.js';
 import type { Kernel, KernelConstants } from './kernel.js';
 
-/** Subgroups of a tile (m × n), fragments of a subgroup (m × n). */
+/** Subgroups of a tile (m × n), fragments of a subgroup (m × n); the best at large m comes last. */
 const SHAPES: readonly KernelConstants[] = [
   { SUBGROUPS_M: 2, SUBGROUPS_N: 2, FRAGMENTS_M: 2, FRAGMENTS_N: 2 },
   { SUBGROUPS_M: 4, SUBGROUPS_N: 1, FRAGMENTS_M: 2, FRAGMENTS_N: 4 },
-  { SUBGROUPS_M: 4, SUBGROUPS_N: 2, FRAGMENTS_M: 2, FRAGMENTS_N: 4 },
   { SUBGROUPS_M: 2, SUBGROUPS_N: 2, FRAGMENTS_M: 4, FRAGMENTS_N: 4 },
+  { SUBGROUPS_M: 4, SUBGROUPS_N: 2, FRAGMENTS_M: 2, FRAGMENTS_N: 4 },
 ];
 /** Parts of k that workgroups sum over, where one a tile would leave a large GPU idle. */
 const SPLITS = [1, 2, 4];
