@@ -88,7 +88,6 @@ describe.each([
 ] as const)('%s', (_, o: { xType?: 'f16'; yType?: 'f16'; bias?: boolean; before?: boolean }) => {
   test.each([
     [1, 33, 64],
-    [5, 19, 96],
     [37, 70, 160],
   ])('m %i, n %i, k %i', async (m, n, k) => {
     if (o.yType === 'f16' && !context.gpu.caps.tiers.includes('f16')) {
@@ -125,7 +124,9 @@ test('k in parts gives the same sums, in the same order every time', async () =>
   using weights = await uploadWeights(context.gpu, q);
   const split = plans(weights, c, true).filter(({ constants }) => (constants.SPLIT_K ?? 1) > 1);
   expect(split.length).toBeGreaterThan(0);
-  for (const plan of thorough ? split : split.slice(0, 1)) {
+  // One of each kernel, as each is compiled for itself.
+  const firsts = split.filter((plan, i) => split.findIndex((p) => p.kernel === plan.kernel) === i);
+  for (const plan of thorough ? firsts : firsts.slice(0, 1)) {
     const worst = await worstOf(weights, plan, c);
     expect(worst, plan.label).toBeLessThanOrEqual(1);
     expect(await worstOf(weights, plan, c), plan.label).toBe(worst);
