@@ -21,6 +21,10 @@
 //
 // Shared: about (TILE_M + TILE_N) · (TILE_K + 16) bytes. Registers: FRAGMENTS_M · FRAGMENTS_N · MMA_M · MMA_N /
 // SUBGROUP_SIZE for sums, about 90 besides. Features: subgroups, chromium-experimental-subgroup-matrix.
+//
+// Measured on an H200, mxfp4, n = k = 4096, µs with the conversion of x (5 and 13), m = 512 and 2048, a scale a row: 128 ×
+// 128 with four subgroups 85 and 238, with eight 78 and 308; 64 × 128 102 and 398; 64 × 64 95 and 343. With a scale each
+// 1024 values 203 and 497, with eight subgroups 139 and 537: running sums in memory cost more than the products.
 
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> w_codes: array<vec4<u32>>;

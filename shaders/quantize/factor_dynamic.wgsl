@@ -6,8 +6,9 @@
 // values add; integers are low by less than 2^-11. So a candidate whose estimate is 2^-9 above another's cannot win.
 // Mostly one is left. Estimates are not trusted where small floats could be flushed: there all sixteen are left.
 //
-// Before, sixteen threads a macro block tried a candidate each on values read from memory, twice over and with integers
-// alone, in a dispatch of its own: 12.6 ms on an NVIDIA H200 for 16384 × 4096 values, 170 times a copy of the bytes.
+// Measured on an NVIDIA H200 for 16384 × 4096 values: 827 µs with factors of 128 values, 883 of 64, 941 of 32, where a
+// copy of the same bytes takes 74. Before, sixteen threads a macro block tried a candidate each on values read from memory, twice over and with integers
+// alone, in a dispatch of its own: 12.6 ms.
 //
 // Macro blocks of at most 128 values, in subgroups of at least MACRO_THREADS invocations. Feature: subgroups.
 

@@ -16,7 +16,7 @@
 // the same bytes takes 74.3: this by shuffles 83.4 and 101.1; a thread for eight values, through workgroup memory, 95
 // and 125; for thirty-two, by shuffles, 86 and 110, through workgroup memory 86 and 115; codes as sums of clamped
 // multiply-adds in place of comparisons, 84.4 and 103. For 23300 × 2880, static, where rows are not whole macro
-// blocks, with divisions by a variable: 128 (a copy: 74).
+// blocks: 111; with divisions by a variable 128 (a copy: 74).
 //
 // Shared, features: those of the modules. Registers: 16 values, 8 thresholds.
 
