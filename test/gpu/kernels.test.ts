@@ -145,7 +145,8 @@ test('a failed compilation is not remembered, a successful one is shared', async
 
 test('the self test finds a kernel that is wrong', async () => {
   // The same check on a GPU whose results are off by one part in a thousand in one element.
-  const { failures, products } = await selfTest(tamperedGpu(), { cases: 2, maxSize: 40, variants: 'first' });
+  const { failures, products } = await selfTest(tamperedGpu(), { cases: 1, maxSize: 40, variants: 'first' });
+  // The first case is exact: a bound for int8 would let such an error pass.
   expect(failures.length).toBe(products);
   expect(failures[0]!.what).toContain('seed 1, case 0');
 });
