@@ -55,7 +55,7 @@ test.each([
   [
     '',
     quick,
-    thorough ? { cases: 200, maxSize: 200 } : { cases: 24, maxSize: 100, variants: 'first' as const },
+    thorough ? { cases: 120, maxSize: 200 } : { cases: 24, maxSize: 100, variants: 'first' as const },
   ],
   [
     'subgroup matrices',
