@@ -118,5 +118,5 @@ test('doctor names the adapter, its tiers and limits', async () => {
 
 test('selftest prints what it checked', async () => {
   await selftest({ cases: 2, maxSize: 64, seed: 3 });
-  expect(printed.join('\n')).toMatch(/[46] products \([23] bit for bit\).* 0 wrong/);
+  expect(printed.join('\n')).toMatch(/[1-9]\d* products \([1-9]\d* bit for bit\).* 0 wrong/);
 });
