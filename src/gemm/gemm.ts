@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from '../errors.js';
 import { BindingCache } from '../gpu/bindings.js';
-import { asBinding, type BufferSlice, checkSlice, createStorageBuffer, readBuffer } from '../gpu/buffers.js';
+import { type BufferSlice, checkSlice, createStorageBuffer, readBuffer } from '../gpu/buffers.js';
 import { BufferUsage } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/gpu.js';
 import { foldGrid } from '../gpu/grid.js';
@@ -124,7 +124,7 @@ export class Gemm {
    */
   encode(pass: GPUComputePassEncoder, buffers: GemmBuffers): void {
     const { x, y, bias } = this.#check(buffers);
-    const rotated = this.#rotation ? asBinding(this.#rotation.encode(pass, x)) : x;
+    const rotated = this.#rotation?.encode(pass, x) ?? x;
     const rows = this.#fp4Rows?.encode(pass, rotated) ?? rotated;
     this.#operand?.encode(pass, rows);
     const groups = this.#bindGroups.get(y, [this.#operand ? undefined : rows, bias], () =>

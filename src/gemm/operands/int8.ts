@@ -1,8 +1,5 @@
 import { InvalidArgumentError } from '../../errors.js';
-import { BindingCache } from '../../gpu/bindings.js';
-import { BufferUsage } from '../../gpu/constants.js';
 import type { Gpu } from '../../gpu/gpu.js';
-import { foldGrid } from '../../gpu/grid.js';
 import { getPipeline } from '../../gpu/pipeline.js';
 import { acquireScratch, type Scratch } from '../../gpu/scratch.js';
 import { composeShader, type ShaderDescription } from '../../gpu/shader.js';
@@ -11,6 +8,7 @@ import { createQuantizer, type GpuQuantizer, type QuantizerBuffers } from '../gp
 import type { GemmProblem } from '../problem.js';
 import { INT8_MODULES, X_MODULES } from '../shaders.js';
 import type { Operand } from './operand.js';
+import { roundUp, Stage } from './stage.js';
 
 /** x as int8 with a scale a block; see shaders/operands/int8_layout.wgsl. */
 export interface Int8Spec {
@@ -33,8 +31,6 @@ export function activationBlock(a: Activations): number {
 }
 
 const WORKGROUP = 64;
-
-const roundUp = (value: number, step: number) => Math.ceil(value / step) * step;
 
 /** x rounded to int8, or to FP4 by the quantizer and from there to int8, where doubled E2M1 values are exact. */
 export class Int8Operand implements Operand {
@@ -66,8 +62,12 @@ export class Int8Operand implements Operand {
       (rows * cols * 4) / activationBlock(p.activations),
     );
     const outputs = [x.buffer, scales.buffer, ...(quantizer?.scaleBuffers ?? [])];
-    const uniform = Uint32Array.of(p.m, p.k, rows, cols);
-    const conversion = new Stage(gpu, pipeline, uniform, (rows * cols) / 32, outputs);
+    const conversion = new Stage(gpu, pipeline, {
+      label: 'int8 x',
+      uniform: [p.m, p.k, rows, cols],
+      workgroups: Math.ceil((rows * cols) / 32 / WORKGROUP),
+      buffers: outputs,
+    });
     return new Int8Operand(x, scales, conversion, quantizer);
   }
 
@@ -91,8 +91,12 @@ export class Fp4Rows {
   private constructor(gpu: Gpu, p: GemmProblem, quantizer: QuantizerStage, pipeline: GPUComputePipeline) {
     this.#quantizer = quantizer;
     this.#rows = acquireScratch(gpu.device, 'fp4 rows', p.m * p.k * 4);
-    const buffers = [this.#rows.buffer, undefined, ...quantizer.scaleBuffers];
-    this.#conversion = new Stage(gpu, pipeline, Uint32Array.of(p.m, p.k), (p.m * p.k) / 8, buffers);
+    this.#conversion = new Stage(gpu, pipeline, {
+      label: 'fp4 rows',
+      uniform: [p.m, p.k],
+      workgroups: Math.ceil((p.m * p.k) / 8 / WORKGROUP),
+      buffers: [this.#rows.buffer, undefined, ...quantizer.scaleBuffers],
+    });
   }
 
   /** @throws InvalidArgumentError where the problem's activations are not FP4 */
@@ -151,62 +155,6 @@ function describeConversion(p: GemmProblem): ShaderDescription {
   }
 }
 
-/** One dispatch from x, which changes, to buffers that stay: bound as uniform, x, and those there are from 2 on. */
-class Stage {
-  readonly #gpu: Gpu;
-  readonly #pipeline: GPUComputePipeline;
-  readonly #uniform: GPUBuffer;
-  readonly #buffers: readonly (GPUBuffer | undefined)[];
-  readonly #workgroups: readonly [number, number];
-  readonly #bindGroups = new BindingCache<GPUBindGroup>();
-
-  constructor(
-    gpu: Gpu,
-    pipeline: GPUComputePipeline,
-    uniform: Uint32Array<ArrayBuffer>,
-    threads: number,
-    buffers: readonly (GPUBuffer | undefined)[],
-  ) {
-    const { device } = gpu;
-    this.#gpu = gpu;
-    this.#pipeline = pipeline;
-    this.#buffers = buffers;
-    this.#workgroups = foldGrid(
-      Math.ceil(threads / WORKGROUP),
-      device.limits.maxComputeWorkgroupsPerDimension,
-    );
-    this.#uniform = device.createBuffer({
-      label: 'fp4 int8 x',
-      size: 16,
-      usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST,
-    });
-    device.queue.writeBuffer(this.#uniform, 0, uniform);
-  }
-
-  encode(pass: GPUComputePassEncoder, x: GPUBufferBinding): void {
-    pass.setPipeline(this.#pipeline);
-    pass.setBindGroup(0, this.#bindGroup(x));
-    pass.dispatchWorkgroups(...this.#workgroups);
-  }
-
-  destroy(): void {
-    this.#uniform.destroy();
-  }
-
-  #bindGroup(x: GPUBufferBinding): GPUBindGroup {
-    return this.#bindGroups.get(x, [], () => {
-      const own = this.#buffers.flatMap((buffer, i) =>
-        buffer ? [{ binding: i + 2, resource: { buffer } }] : [],
-      );
-      return this.#gpu.device.createBindGroup({
-        label: 'fp4 int8 x',
-        layout: this.#pipeline.getBindGroupLayout(0),
-        entries: [{ binding: 0, resource: { buffer: this.#uniform } }, { binding: 1, resource: x }, ...own],
-      });
-    });
-  }
-}
-
 /** x in FP4, in scratch buffers. */
 class QuantizerStage {
   /** What block scales are made of: their bytes, and macro factors or the tensor's scale. */
@@ -240,7 +188,12 @@ class QuantizerStage {
       const buffer = acquire('f32', p.m * p.k * 4);
       const vectors = (p.m * p.k) / 4;
       this.#wide = { buffer };
-      this.#widening = new Stage(gpu, widening, Uint32Array.of(vectors), vectors, [buffer]);
+      this.#widening = new Stage(gpu, widening, {
+        label: 'x as f32',
+        uniform: [vectors],
+        workgroups: Math.ceil(vectors / WORKGROUP),
+        buffers: [buffer],
+      });
     }
     this.#quantizer = quantizer;
     this.#scratch = scratch;

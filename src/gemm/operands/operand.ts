@@ -1,9 +1,9 @@
 /** Bringing x into the order and type in which a kernel reads it. */
 import type { Gpu } from '../../gpu/gpu.js';
 import type { GemmProblem } from '../problem.js';
-import { HalfFragments, type HalfFragmentsSpec } from './half-fragments.js';
+import { createHalfFragments, type HalfFragmentsSpec } from './half-fragments.js';
 import { Int8Operand, type Int8Spec } from './int8.js';
-import { Int8Chunks, type Int8ChunksSpec } from './int8-chunks.js';
+import { createInt8Chunks, type Int8ChunksSpec } from './int8-chunks.js';
 
 /** x as it is. */
 export interface RowsSpec {
@@ -34,11 +34,11 @@ export async function createOperand(
     case 'rows':
       return undefined;
     case 'half-fragments':
-      return HalfFragments.create(gpu, spec, problem);
+      return createHalfFragments(gpu, spec, problem);
     case 'int8':
       return Int8Operand.create(gpu, spec, problem);
     case 'int8-chunks':
-      return Int8Chunks.create(gpu, spec, problem);
+      return createInt8Chunks(gpu, spec, problem);
   }
 }
 
