@@ -2,7 +2,7 @@
 //
 // x         int8 (operands/int8_layout.wgsl): vec4<u32>[cols / 16, rows], sixteen values each
 // x_scales  f32[cols / X_BLOCK, rows], half the scale of x
-// w_codes   kernel order: vec2<u32>[n, chunks of 32 codes, 2], sixteen codes each
+// w_codes   kernel order: vec2<u32>[blocks of 32 rows, chunks of 32 codes, 32, 2], sixteen codes each
 //
 // y = Σ over blocks of (Σ xᵢ · 2wᵢ) · x_scale · w_scale, a block being the shorter of X_BLOCK and BLOCK_SIZE.
 //
@@ -85,8 +85,8 @@ fn x_rows() -> u32 {
 // Past the edges other weights are taken: of rows that are not stored, and of columns where x is zero.
 fn load_w(step: u32, load: u32, first_col: u32) -> vec2<u32> {
   let row = min(first_col + load / STEP_VECTORS, problem.n - 1u);
-  let vectors = 2u * chunks_per_row();
-  return w_codes[row * vectors + min(step * STEP_VECTORS + load % STEP_VECTORS, vectors - 1u)];
+  let vector = min(step * STEP_VECTORS + load % STEP_VECTORS, 2u * chunks_per_row() - 1u);
+  return w_codes[2u * chunk_index(row, vector / 2u) + vector % 2u];
 }
 
 fn load_w_scale(step: u32, load: u32, first_col: u32) -> f32 {

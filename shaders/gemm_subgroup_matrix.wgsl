@@ -2,7 +2,7 @@
 //
 // x         f16 fragments (operands/half_fragments.wgsl): vec4<u32>[rows / MMA_M, cols / MMA_K, MMA_M, MMA_K / 8]
 // x_scales  f32[rows]: what a row of sums has to be multiplied by
-// w_codes   kernel order: vec4<u32>[n, chunks of 32 codes]
+// w_codes   kernel order: vec4<u32>[blocks of 32 rows, chunks of 32 codes, 32]
 //
 // A workgroup of SUBGROUPS_M × SUBGROUPS_N subgroups computes TILE_M × TILE_N of y, a subgroup FRAGMENTS_M ×
 // FRAGMENTS_N fragments of it. In steps of TILE_K along k the workgroup decodes and scales the weights of its columns
@@ -85,7 +85,7 @@ fn load_chunk(row: u32, first_col: u32, chunk: u32) -> Chunk {
   let w_row = min(first_col + row, problem.n - 1u);
   let w_chunk = min(chunk, chunks - 1u);
   return Chunk(
-    w_codes[w_row * chunks + w_chunk],
+    w_codes[chunk_index(w_row, w_chunk)],
     chunk_scale_bytes(w_row, w_chunk),
     chunk_macro_byte(w_row, w_chunk),
   );

@@ -2,8 +2,8 @@
 //
 // x             int8 (operands/int8_chunks.wgsl): vec4<u32>[m, cols / 16], cols being k filled up to whole tiles
 // x_scales      f32[parts of CHUNK_K, m]
-// w_codes       kernel order: vec4<u32>[n, chunks of 32 codes]
-// w_scales      multipliers of blocks (int8_weights.wgsl): u16[n, chunks of 32 codes, 32 / BLOCK_SIZE]
+// w_codes       kernel order: vec4<u32>[blocks of 32 rows, chunks of 32 codes, 32]
+// w_scales      multipliers of blocks (int8_weights.wgsl): u16[blocks of 32 rows, blocks along k, 32]
 // w_references  f32[parts of CHUNK_K, n]
 //
 // y = Σ over parts of (Σ x · w as integers) · x_scale · w_reference.
@@ -100,6 +100,11 @@ fn store_x(row: u32, vector: u32, values: vec4<u32>) {
   tile_store16(row / X_PART_ROWS, row % X_PART_ROWS * ROW + vector * VECTOR, values);
 }
 
+fn multiplier_of(row: u32, block: u32) -> u32 {
+  let blocks = chunks_per_row() * (32u / BLOCK_SIZE);
+  return (w_scales[(row / 32u * blocks + block) * 16u + row % 32u / 2u] >> (row % 2u * 16u)) & 0xFFFFu;
+}
+
 // Chunk `chunk` of row `row` of w. Past the edges other weights are taken: of rows that are not stored, and of columns
 // where x is zero.
 fn load_w(row: u32, chunk: u32) -> Chunk {
@@ -108,11 +113,11 @@ fn load_w(row: u32, chunk: u32) -> Chunk {
   let w_chunk = min(chunk, chunks - 1u);
   var multipliers = 0u;
   if (BLOCK_SIZE == 16u) {
-    multipliers = w_scales[w_row * chunks + w_chunk];
+    multipliers = multiplier_of(w_row, 2u * w_chunk) | (multiplier_of(w_row, 2u * w_chunk + 1u) << 16u);
   } else {
-    multipliers = w_scales[w_row * ((chunks + 1u) / 2u) + w_chunk / 2u] >> (w_chunk % 2u * 16u);
+    multipliers = multiplier_of(w_row, w_chunk);
   }
-  return Chunk(w_codes[w_row * chunks + w_chunk], multipliers);
+  return Chunk(w_codes[chunk_index(w_row, w_chunk)], multipliers);
 }
 
 fn store_w(row: u32, thread_chunk: u32, chunk: Chunk) {

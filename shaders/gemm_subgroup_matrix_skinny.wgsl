@@ -2,7 +2,7 @@
 //
 // x         f16 fragments (operands/half_fragments.wgsl): vec4<u32>[rows / MMA_M, cols / MMA_K, MMA_M, MMA_K / 8]
 // x_scales  f32[rows]: what a row of sums has to be multiplied by
-// w_codes   kernel order: vec4<u32>[n, chunks of 32 codes]
+// w_codes   kernel order: vec4<u32>[blocks of 32 rows, chunks of 32 codes, 32]
 //
 // A workgroup computes TILE_N columns of y for FRAGMENTS_M fragments of rows. Its SUBGROUPS subgroups split k between
 // them, a chunk of 32 at a time, so that neighbouring subgroups read neighbouring chunks of the same rows; SPLIT_K
@@ -55,7 +55,7 @@ struct Chunk {
 // Chunk `chunk` of row `row` of w; past the end of k one of zeros.
 fn load_chunk(row: u32, chunk: u32, chunks: u32) -> Chunk {
   let at = min(chunk, chunks - 1u);
-  var codes = w_codes[row * chunks + at];
+  var codes = w_codes[chunk_index(row, at)];
   if (chunk >= chunks) {
     codes = vec4<u32>();
   }

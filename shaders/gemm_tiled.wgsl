@@ -1,7 +1,7 @@
 // y[m, n] = x[m, k] · w[n, k]ᵀ with tiles of both operands in workgroup memory, all in f32.
 //
 // x        f32 or f16[m, k], read by load_x4
-// w_codes  kernel order, eight codes to a word: u32[n, chunks of 32 codes, 4]
+// w_codes  kernel order, eight codes to a word: u32[blocks of 32 rows, chunks of 32 codes, 32, 4]
 //
 // A workgroup computes TILE_M × TILE_N of y in steps of TILE_K along k; a thread computes THREAD_M × THREAD_N of it.
 // Each step, threads take patches of four rows: 4 × 4 values of x, 4 × 8 codes of w (decoded and scaled here, once),
@@ -41,7 +41,7 @@ fn load_w(row: u32, k: u32) -> array<vec4<f32>, 2> {
   }
   let block = k / BLOCK_SIZE;
   let scale = block_scale(row, block) * macro_scale(row, block);
-  let w = dequant8(w_codes[row * (chunks_per_row() * 4u) + k / 8u]);
+  let w = dequant8(w_codes[chunk_index(row, k / 32u) * 4u + k / 8u % 4u]);
   // Two factors, as their product may be out of range.
   return array<vec4<f32>, 2>(w[0] * DECODED_UNIT * scale, w[1] * DECODED_UNIT * scale);
 }

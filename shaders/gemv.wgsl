@@ -1,7 +1,7 @@
 // y[m, n] = x[m, k] · w[n, k]ᵀ for few rows of x: every weight is decoded where it is used, in f32.
 //
 // x        f32 or f16[m, k], read by load_x4
-// w_codes  kernel order: vec4<u32>[n, chunks of 32 codes]
+// w_codes  kernel order: vec4<u32>[blocks of 32 rows, chunks of 32 codes, 32]
 //
 // A workgroup of LANES · GROUPS threads computes GROUPS · ROWS columns of y for X_ROWS rows of x. The LANES threads of
 // a group share its ROWS rows of w and split k between them, a chunk at a time, so that neighbouring lanes load

@@ -1,6 +1,6 @@
 // What turns FP4 weights into int8 with one scale for each row and each CHUNK_K values along k.
 //
-// multipliers  u16[n, chunks of 32 codes, 32 / BLOCK_SIZE], two to a word, each row filled up to whole words
+// multipliers  u16[blocks of 32 rows, blocks of BLOCK_SIZE values, 32], two rows to a word
 // references   f32[parts of CHUNK_K, n]
 //
 // A weight is about int8 · reference / 16 (· tensor scale), and int8 = ±round(doubled · multiplier / 256), where doubled
@@ -14,20 +14,13 @@
 // Error: 1/2 for rounding and 12 · 2^-9 for the multiplier, in units of reference / 16. In parts of 6 · largest, the
 // largest value that the row's scales allow: 0.5 / 96 with powers of two, else 0.5235 / 127.
 //
-// A workgroup takes a row and a part. Shared: 4 bytes. Features: none.
+// A workgroup takes 32 rows and a part. Shared: 128 bytes. Features: none.
 
 @group(0) @binding(1) var<storage, read_write> multipliers: array<u32>;
 @group(0) @binding(2) var<storage, read_write> references: array<u32>;
 
-// Blocks of a word of multipliers.
-const PAIR = 2u;
-
 // Order of scales: the bits of their f32, or with powers of two their bytes.
-var<workgroup> largest_key: atomic<u32>;
-
-fn row_words() -> u32 {
-  return (chunks_per_row() * (32u / BLOCK_SIZE) + PAIR - 1u) / PAIR;
-}
+var<workgroup> largest_keys: array<atomic<u32>, 32>;
 
 fn scale_key(row: u32, block: u32) -> u32 {
   if (POWER_OF_TWO) {
@@ -67,29 +60,31 @@ fn main(
 ) {
   let parts = (problem.k + CHUNK_K - 1u) / CHUNK_K;
   let index = workgroup.y * grid.x + workgroup.x;
-  let row = index / parts;
+  let first_row = index / parts * 32u;
   let part = index % parts;
-  if (row >= problem.n) {
+  if (first_row >= problem.n) {
     return;
   }
+  // Rows past the edge have scales of zero, blocks past k are not there.
   let blocks = problem.k / BLOCK_SIZE;
   let first = part * (CHUNK_K / BLOCK_SIZE);
   let end = min(first + CHUNK_K / BLOCK_SIZE, blocks);
   var key = 0u;
-  for (var block = first + thread; block < end; block += WORKGROUP) {
-    key = max(key, scale_key(row, block));
+  for (var block = first + thread / 32u; block < end; block += WORKGROUP / 32u) {
+    key = max(key, scale_key(first_row + thread % 32u, block));
   }
-  atomicMax(&largest_key, key);
+  atomicMax(&largest_keys[thread % 32u], key);
   workgroupBarrier();
-  let largest = atomicLoad(&largest_key);
-  if (thread == 0u) {
-    references[part * problem.n + row] = reference(largest);
+  if (thread < 32u && first_row + thread < problem.n) {
+    references[part * problem.n + first_row + thread] = reference(atomicLoad(&largest_keys[thread]));
   }
-  for (var block = first + PAIR * thread; block < end; block += PAIR * WORKGROUP) {
-    var word = multiplier(scale_key(row, block), largest);
-    if (block + 1u < end) {
-      word |= multiplier(scale_key(row, block + 1u), largest) << 16u;
-    }
-    multipliers[row * row_words() + block / PAIR] = word;
+  let pair = thread % 16u;
+  let row = first_row + 2u * pair;
+  let largest0 = atomicLoad(&largest_keys[2u * pair]);
+  let largest1 = atomicLoad(&largest_keys[2u * pair + 1u]);
+  let row_blocks = chunks_per_row() * (32u / BLOCK_SIZE);
+  for (var block = first + thread / 16u; block < end; block += WORKGROUP / 16u) {
+    multipliers[(first_row / 32u * row_blocks + block) * 16u + pair] =
+      multiplier(scale_key(row, block), largest0) | (multiplier(scale_key(row + 1u, block), largest1) << 16u);
   }
 }

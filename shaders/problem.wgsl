@@ -17,8 +17,3 @@ struct Problem {
 
 // Which of SPLIT_K parts of k a workgroup sums over, for the epilogue.
 var<private> part_of_k: u32;
-
-// Weights lie in chunks of 32 values along k, the last one of a row filled up with zeros (see src/matrix/pack.ts).
-fn chunks_per_row() -> u32 {
-  return (problem.k + 31u) / 32u;
-}

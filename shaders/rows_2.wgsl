@@ -9,9 +9,8 @@ struct RowCodes {
 }
 
 fn load_codes(first: u32, chunk: u32) -> RowCodes {
-  let stride = chunks_per_row();
   let last = problem.n - 1u;
-  return RowCodes(w_codes[min(first, last) * stride + chunk], w_codes[min(first + 1u, last) * stride + chunk]);
+  return RowCodes(w_codes[chunk_index(min(first, last), chunk)], w_codes[chunk_index(min(first + 1u, last), chunk)]);
 }
 
 fn load_scales(first: u32, block: u32) -> rows_f32 {

@@ -13,13 +13,12 @@ struct RowCodes {
 
 // Chunk `chunk` of rows first..first+3. Rows past the edge repeat the last one; what they give is not stored.
 fn load_codes(first: u32, chunk: u32) -> RowCodes {
-  let stride = chunks_per_row();
   let last = problem.n - 1u;
   return RowCodes(
-    w_codes[min(first, last) * stride + chunk],
-    w_codes[min(first + 1u, last) * stride + chunk],
-    w_codes[min(first + 2u, last) * stride + chunk],
-    w_codes[min(first + 3u, last) * stride + chunk],
+    w_codes[chunk_index(min(first, last), chunk)],
+    w_codes[chunk_index(min(first + 1u, last), chunk)],
+    w_codes[chunk_index(min(first + 2u, last), chunk)],
+    w_codes[chunk_index(min(first + 3u, last), chunk)],
   );
 }
 

@@ -1,12 +1,11 @@
 // Macro Block Scaling: E0M8 factors f = 1 + byte/256, one per MACRO_SIZE values along k; weights carry 1/f.
-// w_macro: u8[n, ceil(k / MACRO_SIZE)], four to a word.
+// w_macro: u32[blocks of 32 rows, ceil(k / MACRO_SIZE), 8]: byte b of word j is of row 8b + j.
 
 @group(0) @binding(4) var<storage, read> w_macro: array<u32>;
 
 // Byte of macro block `index` of weight row `row`.
 fn macro_byte(row: u32, index: u32) -> u32 {
-  let i = row * ((problem.k + MACRO_SIZE - 1u) / MACRO_SIZE) + index;
-  return (w_macro[i >> 2u] >> ((i & 3u) * 8u)) & 0xFFu;
+  return row_byte(w_macro[byte_word(row, index, (problem.k + MACRO_SIZE - 1u) / MACRO_SIZE)], row);
 }
 
 // Byte of the macro block that chunk `chunk` belongs to.

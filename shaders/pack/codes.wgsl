@@ -1,9 +1,10 @@
 // E2M1 codes from canonical to kernel order, which src/matrix/pack.ts draws.
 //
 // canonical u32[rows, k / 8], code i of a word in bits 4i..4i+3, read in pairs as k is a multiple of sixteen
-// packed    vec4<u32>[rows, chunks of 32 codes], the last chunk of a row filled up with zeros
+// packed    vec4<u32>[blocks of 32 rows, chunks of 32 codes, 32], rows and chunks filled up with zeros
 //
-// A thread makes a chunk. Shared: none. Features: none.
+// A thread makes a chunk, 64 threads those of eight rows and eight places along k, so that both sides are read and
+// written in pieces of 128 bytes. Shared: none. Features: none.
 
 @group(0) @binding(1) var<storage, read> canonical: array<vec2<u32>>;
 @group(0) @binding(2) var<storage, read_write> packed: array<vec4<u32>>;
@@ -32,17 +33,20 @@ fn main(
   @builtin(local_invocation_index) thread: u32,
 ) {
   let at = (workgroup.y * grid.x + workgroup.x) * WORKGROUP + thread;
-  let chunks = chunks_per_row();
-  if (at >= problem.rows * chunks) {
+  let chunks = problem.to_width;
+  let patches = (chunks + 7u) / 8u;
+  let row = at / 64u / patches * 8u + at / 8u % 8u;
+  let chunk = at / 64u % patches * 8u + at % 8u;
+  if (row >= (problem.rows + 31u) / 32u * 32u || chunk >= chunks) {
     return;
   }
-  let row = at / chunks;
-  let pair = 2u * (at - row * chunks);
-  let pairs = problem.k / 16u;
-  let first = problem.first_code_word / 2u + row * pairs + pair;
-  var words = vec4<u32>(canonical[first], 0u, 0u);
-  if (pair + 1u < pairs) {
-    words = vec4<u32>(words.xy, canonical[first + 1u]);
+  var words = vec4<u32>();
+  if (row < problem.rows) {
+    let first = problem.first_word / 2u + row * problem.from_width + 2u * chunk;
+    words = vec4<u32>(canonical[first], 0u, 0u);
+    if (2u * chunk + 1u < problem.from_width) {
+      words = vec4<u32>(words.xy, canonical[first + 1u]);
+    }
   }
-  packed[at] = pack_words(words);
+  packed[(row / 32u * chunks + chunk) * 32u + row % 32u] = pack_words(words);
 }

@@ -2,15 +2,11 @@
 
 struct Packing {
   rows: u32,
-  // A multiple of sixteen.
-  k: u32,
-  // Where the first row begins in the bindings, which start at the alignment that the device wants: in u32.
-  first_code_word: u32,
-  first_scale_word: u32,
+  // What a row has in canonical and in kernel order: pairs of words and chunks, or bytes.
+  from_width: u32,
+  to_width: u32,
+  // Where the first row begins in the binding, which starts at the alignment that the device wants: in u32.
+  first_word: u32,
 }
 
 @group(0) @binding(0) var<uniform> problem: Packing;
-
-fn chunks_per_row() -> u32 {
-  return (problem.k + 31u) / 32u;
-}

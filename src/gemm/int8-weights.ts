@@ -12,7 +12,7 @@ import type { Gpu } from '../gpu/gpu.js';
 import { foldGrid } from '../gpu/grid.js';
 import { getPipeline } from '../gpu/pipeline.js';
 import { composeShader } from '../gpu/shader.js';
-import { CHUNK } from '../matrix/pack.js';
+import { CHUNK, ROW_BLOCK } from '../matrix/pack.js';
 import type { QuantizedMatrix } from '../matrix/quantized-matrix.js';
 import { formatLabel, type GemmProblem } from './problem.js';
 import { commonModules, INT8_WEIGHTS } from './shaders.js';
@@ -93,14 +93,16 @@ async function makeParts(gpu: Gpu, weights: GpuWeights, chunkK: number): Promise
     }),
   );
   const stretches = int8Stretches(k, chunkK);
-  const rowBytes = Math.ceil((Math.ceil(k / CHUNK) * (CHUNK / blockSize)) / 2) * 4;
-  for (const { rows } of weights.parts) checkBufferSize(device.limits, `fp4 ${label}`, rows * rowBytes);
+  const rowBytes = Math.ceil(k / CHUNK) * (CHUNK / blockSize) * 2;
+  const blocks = (rows: number) => Math.ceil(rows / ROW_BLOCK);
+  const bytes = (rows: number) => blocks(rows) * ROW_BLOCK * rowBytes;
+  for (const { rows } of weights.parts) checkBufferSize(device.limits, `fp4 ${label}`, bytes(rows));
   const encoder = device.createCommandEncoder({ label });
   const pass = encoder.beginComputePass({ label });
   const uniforms: GPUBuffer[] = [];
   const parts = weights.parts.map((part) => {
     const made: Int8Part = {
-      multipliers: createStorageBuffer(device, 'fp4 int8 multipliers', part.rows * rowBytes),
+      multipliers: createStorageBuffer(device, 'fp4 int8 multipliers', bytes(part.rows)),
       references: createStorageBuffer(device, 'fp4 int8 references', part.rows * stretches * 4),
     };
     const uniform = problemUniform(device, part, k);
@@ -122,7 +124,7 @@ async function makeParts(gpu: Gpu, weights: GpuWeights, chunkK: number): Promise
       }),
     );
     pass.dispatchWorkgroups(
-      ...foldGrid(part.rows * stretches, device.limits.maxComputeWorkgroupsPerDimension),
+      ...foldGrid(blocks(part.rows) * stretches, device.limits.maxComputeWorkgroupsPerDimension),
     );
     return made;
   });

@@ -3,7 +3,7 @@ import type { Gpu } from '../gpu/gpu.js';
 import { foldGrid } from '../gpu/grid.js';
 import { getPipeline } from '../gpu/pipeline.js';
 import { composeShader, type ShaderModuleText } from '../gpu/shader.js';
-import { CHUNK, type MatrixShape, packedSizes } from '../matrix/pack.js';
+import { CHUNK, type MatrixShape, ROW_BLOCK } from '../matrix/pack.js';
 import { PACK_MODULES } from './shaders.js';
 
 /** Canonical bytes of some rows of a matrix, on the GPU. */
@@ -19,48 +19,38 @@ export interface PackedBuffers extends CanonicalBuffers {
 }
 
 const WORKGROUP = 64;
-/** Threads that look for a row's largest scale; a workgroup takes four rows. */
+/** Threads that look for the largest scale among a word's rows. */
 const ROW_LANES = 16;
+
+type Pipelines = Readonly<Record<'codes' | 'bytes' | 'rowMax', GPUComputePipeline>>;
 
 /** Brings canonical bytes that are on the GPU to kernel order: the bytes of `pack`. */
 export class Packer {
   readonly #gpu: Gpu;
   readonly #shape: Omit<MatrixShape, 'rows'>;
-  readonly #codes: GPUComputePipeline;
-  readonly #scales: GPUComputePipeline | undefined;
-  readonly #rowMax: GPUComputePipeline;
+  readonly #pipelines: Pipelines;
 
-  private constructor(
-    gpu: Gpu,
-    shape: Omit<MatrixShape, 'rows'>,
-    [codes, rowMax, scales]: readonly [GPUComputePipeline, GPUComputePipeline, GPUComputePipeline?],
-  ) {
+  private constructor(gpu: Gpu, shape: Omit<MatrixShape, 'rows'>, pipelines: Pipelines) {
     this.#gpu = gpu;
     this.#shape = shape;
-    this.#codes = codes;
-    this.#rowMax = rowMax;
-    this.#scales = scales;
+    this.#pipelines = pipelines;
   }
 
   static async create(gpu: Gpu, shape: Omit<MatrixShape, 'rows'>): Promise<Packer> {
-    const compile = (
-      label: string,
-      main: ShaderModuleText,
-      constants: Record<string, number> = { WORKGROUP },
-    ) => getPipeline(gpu.device, composeShader({ label, constants, modules: [PACK_MODULES.problem, main] }));
-    const BLOCK_SIZE = shape.blockSize;
-    const pipelines = await Promise.all([
-      compile('pack_codes', PACK_MODULES.codes),
-      compile(`pack_row_max.b${BLOCK_SIZE}`, PACK_MODULES.rowMax, { BLOCK_SIZE, LANES: ROW_LANES }),
-      ...(padsScales(shape) ? [compile('pack_scales', PACK_MODULES.scales)] : []),
-    ] as const);
-    return new Packer(gpu, shape, pipelines as [GPUComputePipeline, GPUComputePipeline, GPUComputePipeline?]);
+    const compile = (label: string, main: ShaderModuleText, constants: Record<string, number>) =>
+      getPipeline(gpu.device, composeShader({ label, constants, modules: [PACK_MODULES.problem, main] }));
+    const [codes, bytes, rowMax] = await Promise.all([
+      compile('pack_codes', PACK_MODULES.codes, { WORKGROUP }),
+      compile('pack_bytes', PACK_MODULES.bytes, { WORKGROUP }),
+      compile('pack_row_max', PACK_MODULES.rowMax, { LANES: ROW_LANES }),
+    ]);
+    return new Packer(gpu, shape, { codes, bytes, rowMax });
   }
 
   /**
-   * Adds the packing of `rows` rows, from row `firstRow` of `from` on, a multiple of four, which is word-aligned in every
-   * field. What is the same buffer in `from` and `to`, such as scales that need no padding, stays as it is.
-   * @returns a buffer to be destroyed after the submit
+   * Adds the packing of `rows` rows, from row `firstRow` of `from` on, a multiple of {@link ROW_BLOCK}, which is
+   * word-aligned in every field.
+   * @returns buffers to be destroyed after the submit
    */
   encode(
     encoder: GPUCommandEncoder,
@@ -68,19 +58,40 @@ export class Packer {
     to: PackedBuffers,
     firstRow: number,
     rows: number,
-  ): GPUBuffer {
+  ): GPUBuffer[] {
     const { device } = this.#gpu;
     const { cols, blockSize, macroSize } = this.#shape;
-    const copy = (source: GPUBuffer, destination: GPUBuffer, bytesPerRow: number) => {
-      if (source === destination) return;
-      const bytes = Math.ceil((rows * bytesPerRow) / 4) * 4;
-      encoder.copyBufferToBuffer(source, firstRow * bytesPerRow, destination, 0, bytes);
+    const { codes, bytes, rowMax } = this.#pipelines;
+    const uniforms: GPUBuffer[] = [];
+    const pass = encoder.beginComputePass({ label: 'fp4 packing' });
+    const run = (
+      pipeline: GPUComputePipeline,
+      source: { readonly binding: GPUBufferBinding; readonly firstWord: number },
+      buffer: GPUBuffer,
+      widths: readonly [from: number, to: number],
+      workgroups: number,
+    ) => {
+      const uniform = device.createBuffer({
+        label: 'fp4 packing',
+        size: 16,
+        usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST,
+      });
+      uniforms.push(uniform);
+      device.queue.writeBuffer(uniform, 0, Uint32Array.of(rows, ...widths, source.firstWord));
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(
+        0,
+        device.createBindGroup({
+          label: 'fp4 packing',
+          layout: pipeline.getBindGroupLayout(0),
+          entries: [{ buffer: uniform }, source.binding, { buffer }].map((resource, binding) => ({
+            binding,
+            resource,
+          })),
+        }),
+      );
+      pass.dispatchWorkgroups(...foldGrid(workgroups, device.limits.maxComputeWorkgroupsPerDimension));
     };
-    if (from.macroScales && to.macroScales && macroSize) {
-      copy(from.macroScales, to.macroScales, Math.ceil(cols / macroSize));
-    }
-    if (!this.#scales) copy(from.scales, to.scales, cols / blockSize);
-
     // Bindings begin where the device lets them, the rows some words later.
     const alignment = device.limits.minStorageBufferOffsetAlignment;
     const range = (buffer: GPUBuffer, bytesPerRow: number) => {
@@ -89,50 +100,34 @@ export class Packer {
       const size = Math.ceil((start + rows * bytesPerRow - offset) / 4) * 4;
       return { binding: { buffer, offset, size }, firstWord: (start - offset) / 4 };
     };
-    const codes = range(from.codes, cols / 2);
-    const scales = range(from.scales, cols / blockSize);
-    const uniform = device.createBuffer({
-      label: 'fp4 packing',
-      size: 16,
-      usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST,
-    });
-    device.queue.writeBuffer(uniform, 0, Uint32Array.of(rows, cols, codes.firstWord, scales.firstWord));
-
-    const most = device.limits.maxComputeWorkgroupsPerDimension;
-    const pass = encoder.beginComputePass({ label: 'fp4 packing' });
-    const run = (
-      pipeline: GPUComputePipeline,
-      source: GPUBufferBinding,
-      buffer: GPUBuffer,
-      workgroups: number,
-    ) => {
-      pass.setPipeline(pipeline);
-      pass.setBindGroup(
-        0,
-        device.createBindGroup({
-          label: 'fp4 packing',
-          layout: pipeline.getBindGroupLayout(0),
-          entries: [{ buffer: uniform }, source, { buffer }].map((resource, binding) => ({
-            binding,
-            resource,
-          })),
-        }),
-      );
-      pass.dispatchWorkgroups(...foldGrid(workgroups, most));
+    const packBytes = (source: GPUBuffer, target: GPUBuffer, width: number, packedWidth: number) => {
+      const words = (Math.ceil(rows / ROW_BLOCK) * ROW_BLOCK * packedWidth) / 4;
+      const workgroups = Math.ceil(words / WORKGROUP);
+      run(bytes, range(source, width), target, [width, packedWidth], workgroups);
     };
-    const chunks = rows * Math.ceil(cols / CHUNK);
-    run(this.#codes, codes.binding, to.codes, Math.ceil(chunks / WORKGROUP));
-    if (this.#scales) {
-      const words = packedSizes({ ...this.#shape, rows }).scales / 4;
-      run(this.#scales, scales.binding, to.scales, Math.ceil(words / WORKGROUP));
+
+    const chunks = Math.ceil(cols / CHUNK);
+    const blocks = (chunks * CHUNK) / blockSize;
+    // A workgroup takes eight rows and eight chunks.
+    const patches = ((Math.ceil(rows / ROW_BLOCK) * ROW_BLOCK) / 8) * Math.ceil(chunks / 8);
+    run(codes, range(from.codes, cols / 2), to.codes, [cols / 16, chunks], patches);
+    packBytes(from.scales, to.scales, cols / blockSize, blocks);
+    if (from.macroScales && to.macroScales && macroSize) {
+      const macros = Math.ceil(cols / macroSize);
+      packBytes(from.macroScales, to.macroScales, macros, macros);
     }
-    run(this.#rowMax, { buffer: to.scales }, to.rowMax, Math.ceil(rows / 4));
+    const packedScales = { binding: { buffer: to.scales }, firstWord: 0 };
+    run(rowMax, packedScales, to.rowMax, [0, blocks], Math.ceil(rows / ROW_BLOCK));
     pass.end();
-    return uniform;
+    return uniforms;
   }
 }
 
-/** Whether rows of block scales are wider in kernel order. */
-export function padsScales({ cols, blockSize }: Pick<MatrixShape, 'cols' | 'blockSize'>): boolean {
-  return cols % CHUNK !== 0 && blockSize < CHUNK;
+/** Bytes of each canonical field of some rows. */
+export function canonicalSizes({ rows, cols, blockSize, macroSize }: MatrixShape) {
+  return {
+    codes: (rows * cols) / 2,
+    scales: (rows * cols) / blockSize,
+    macroScales: macroSize ? rows * Math.ceil(cols / macroSize) : 0,
+  };
 }

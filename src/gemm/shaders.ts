@@ -15,8 +15,8 @@ import mxfp4Halves from '../../shaders/formats/mxfp4_halves.wgsl?raw';
 import mxfp4HalvesMbs from '../../shaders/formats/mxfp4_halves_mbs.wgsl?raw';
 import nvfp4 from '../../shaders/formats/nvfp4.wgsl?raw';
 import nvfp4Halves from '../../shaders/formats/nvfp4_halves.wgsl?raw';
+import order from '../../shaders/formats/order.wgsl?raw';
 import rowMax from '../../shaders/formats/row_max.wgsl?raw';
-import scaleBytes from '../../shaders/formats/scale_bytes.wgsl?raw';
 import gemmDp4a from '../../shaders/gemm_dp4a.wgsl?raw';
 import gemmSubgroupMatrix from '../../shaders/gemm_subgroup_matrix.wgsl?raw';
 import gemmSubgroupMatrixI8 from '../../shaders/gemm_subgroup_matrix_i8.wgsl?raw';
@@ -40,10 +40,10 @@ import int8Round from '../../shaders/operands/int8_round.wgsl?raw';
 import int8ScaleMxfp4 from '../../shaders/operands/int8_scale_mxfp4.wgsl?raw';
 import int8ScaleNvfp4 from '../../shaders/operands/int8_scale_nvfp4.wgsl?raw';
 import widen from '../../shaders/operands/widen.wgsl?raw';
+import packBytes from '../../shaders/pack/bytes.wgsl?raw';
 import packCodes from '../../shaders/pack/codes.wgsl?raw';
 import packProblem from '../../shaders/pack/problem.wgsl?raw';
 import packRowMax from '../../shaders/pack/row_max.wgsl?raw';
-import packScales from '../../shaders/pack/scales.wgsl?raw';
 import problem from '../../shaders/problem.wgsl?raw';
 import reduceSplits from '../../shaders/reduce_splits.wgsl?raw';
 import reduceSubgroup from '../../shaders/reduce_subgroup.wgsl?raw';
@@ -127,7 +127,7 @@ export const INT8_MODULES = {
 export const PACK_MODULES = {
   problem: module('pack/problem', packProblem),
   codes: module('pack/codes', packCodes),
-  scales: module('pack/scales', packScales),
+  bytes: module('pack/bytes', packBytes),
   rowMax: module('pack/row_max', packRowMax),
 } as const;
 
@@ -135,7 +135,7 @@ export const PACK_MODULES = {
 export function commonModules(p: Pick<GemmProblem, 'format' | 'macroSize'>): ShaderModuleText[] {
   return [
     MODULES.problem,
-    module('formats/scale_bytes', scaleBytes),
+    module('formats/order', order),
     p.format === 'mxfp4' ? module('formats/mxfp4', mxfp4) : module('formats/nvfp4', nvfp4),
     p.macroSize ? module('formats/macro_mbs', macroMbs) : module('formats/macro_none', macroNone),
   ];

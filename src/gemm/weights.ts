@@ -8,7 +8,7 @@ import {
   type MatrixShape,
   pack,
   packedSizes,
-  ROW_STEP,
+  ROW_BLOCK,
   type RowRange,
   sliceRows,
   splitRows,
@@ -16,15 +16,13 @@ import {
 import { byteLength, type QuantizedMatrix, selectRows, validateMatrix } from '../matrix/quantized-matrix.js';
 import type { GpuQuantized } from './gpu-quantizer.js';
 import { destroyInt8Parts, type Int8Part, int8Snr } from './int8-weights.js';
-import { Packer, padsScales } from './packer.js';
+import { canonicalSizes, Packer } from './packer.js';
 
 /** Rows of a weight matrix that lie in buffers of their own. */
 export interface WeightPart extends RowRange {
-  /** u32[rows, chunks, 4], see src/matrix/pack.ts */
+  /** In kernel order, see src/matrix/pack.ts. */
   readonly codes: GPUBuffer;
-  /** u8[rows, chunks, 32 / blockSize] */
   readonly scales: GPUBuffer;
-  /** u8[rows, ceil(k / macroSize)] */
   readonly macroScales?: GPUBuffer;
   /** u8[rows]: the largest scale byte of each row */
   readonly rowMax: GPUBuffer;
@@ -110,7 +108,7 @@ export interface UploadOptions {
 /**
  * Copies a quantized matrix to the GPU. Resolves when the buffers exist; the bytes arrive before any later submit. A
  * matrix that exceeds what a buffer or binding of the device may hold is cut along its rows.
- * @throws InvalidArgumentError for a matrix that is not what its fields say; UnsupportedError where a row exceeds the
+ * @throws InvalidArgumentError for a matrix that is not what its fields say; UnsupportedError where 32 rows exceed the
  * device's limits or the matrix its memory; DeviceLostError
  */
 export async function uploadWeights(
@@ -135,20 +133,16 @@ export async function uploadWeights(
   const packer = await Packer.create(gpu, q);
   // One part's canonical bytes at a time: writes and submits are carried out in their order.
   const { rows } = ranges.reduce((a, b) => (a.rows > b.rows ? a : b));
-  const pads = padsScales(q);
-  const { parts, temporary } = await allocate(device, label, q, ranges, [
-    (rows * q.cols) / 2,
-    ...(pads ? [(rows * q.cols) / q.blockSize] : []),
-  ]);
-  const [codes, padded] = temporary;
+  const sizes = Object.values(canonicalSizes({ ...q, rows })).filter((size) => size > 0);
+  const { parts, temporary } = await allocate(device, label, q, ranges, sizes);
+  const [codes, scales, macroScales] = temporary;
+  const from = { codes: codes!, scales: scales!, macroScales };
   for (const part of parts) {
     const slice = sliceRows(q, part);
-    const scales = padded ?? part.scales;
-    writeBytes(device, codes!, slice.codes);
-    writeBytes(device, scales, slice.scales);
-    if (part.macroScales && slice.macroScales) writeBytes(device, part.macroScales, slice.macroScales);
-    const from = { codes: codes!, scales, macroScales: part.macroScales };
-    submit(device, (encoder) => [packer.encode(encoder, from, part, 0, part.rows)]);
+    writeBytes(device, from.codes, slice.codes);
+    writeBytes(device, from.scales, slice.scales);
+    if (macroScales && slice.macroScales) writeBytes(device, macroScales, slice.macroScales);
+    submit(device, (encoder) => packer.encode(encoder, from, part, 0, part.rows));
   }
   // What was submitted still runs to its end.
   for (const buffer of temporary) buffer.destroy();
@@ -158,7 +152,7 @@ export async function uploadWeights(
 /**
  * Weights from a matrix that was quantized on the GPU; nothing is read back. They share nothing with it: it may be
  * destroyed or written again once this resolves. Its status word stays with it; NaN scales reach the products as NaN.
- * @throws UnsupportedError where a row exceeds the device's limits or the matrix its memory; DeviceLostError
+ * @throws UnsupportedError where 32 rows exceed the device's limits or the matrix its memory; DeviceLostError
  */
 export async function weightsFromQuantized(
   gpu: Gpu,
@@ -173,7 +167,7 @@ export async function weightsFromQuantized(
   const { parts, scale } = await allocate(device, label, q, ranges, [], q.format === 'nvfp4');
   submit(device, (encoder) => {
     if (scale) encoder.copyBufferToBuffer(q.globalScale, 0, scale, 0, 4);
-    return parts.map((part) => packer.encode(encoder, q, part, part.firstRow, part.rows));
+    return parts.flatMap((part) => packer.encode(encoder, q, part, part.firstRow, part.rows));
   });
   const { format, rows, cols, blockSize, macroSize, hadamard } = q;
   const source = { format, rows, cols, blockSize, ...(macroSize && { macroSize }), hadamard };
@@ -195,12 +189,11 @@ function rangesOf(gpu: Gpu, shape: MatrixShape, label: string, slack: number): r
   const whole = splitRows(shape, limit);
   const ranges = whole?.length === 1 ? whole : splitRows(shape, limit - slack);
   if (ranges) return ranges;
-  const rows = Math.min(ROW_STEP, shape.rows);
   const name = maxBufferSize < maxStorageBufferBindingSize ? 'maxBufferSize' : 'maxStorageBufferBindingSize';
   throw new UnsupportedError(
     'gpu',
-    `${label}: ${rows === 1 ? 'a row' : `${rows} rows`} of ${shape.cols} values take ${packedSizes({ ...shape, rows }).codes} ` +
-      `bytes, above the device's ${name} of ${limit}; request a device with a higher limit or cut the matrix along k`,
+    `${label}: ${ROW_BLOCK} rows of ${shape.cols} values take ${packedSizes({ ...shape, rows: ROW_BLOCK }).codes} bytes, ` +
+      `above the device's ${name} of ${limit}; request a device with a higher limit or cut the matrix along k`,
   );
 }
 

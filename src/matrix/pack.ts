@@ -1,29 +1,37 @@
 /**
- * Kernel order: the canonical bytes of a matrix, rearranged for the GPU. This is the only place that knows it.
+ * Kernel order: the canonical bytes of a matrix, rearranged for the GPU. This is the only place that knows it, with its
+ * shader twins: shaders/pack/ and the index functions of shaders/formats/order.wgsl.
  *
- * A row is cut into chunks of 32 values, the last one filled up with zeros (k is a multiple of 16). A chunk is four
- * words of eight codes, loaded at once. Inside a word the codes c0..c7 stand as pairs of halves (c0 c1), (c2 c3), …,
- * the even one in the low 16 bits, spread so that a mask and at most two shifts bring a pair to where f16 has its sign
- * (bit 15), the low two exponent bits (11, 10) and the first mantissa bit (9): a half that is the code's value · 2^-14.
+ * Rows stand in blocks of 32, the last one filled up with zeros; a row is cut into chunks of 32 values, the last one
+ * filled up likewise (k is a multiple of 16). A chunk is four words of eight codes, loaded at once; the chunks at one
+ * place along k of a block's rows are neighbours. So threads that share 32 rows read 512 bytes in one piece, as tiles
+ * want it, and threads that share 8 rows and 4 chunks read four whole cache lines, as products with few rows of x do.
+ *
+ * Inside a word the codes c0..c7 stand as pairs of halves (c0 c1), (c2 c3), …, the even one in the low 16 bits, spread so
+ * that a mask and at most two shifts bring a pair to where f16 has its sign (bit 15), the low two exponent bits (11, 10)
+ * and the first mantissa bit (9): a half that is the code's value · 2^-14.
  *
  * | bit of the half | 15 | 14 | 13 | 12 | 11 10 9 | 8 7 6 | 5 4 3 | 2 1 0 |
  * |-----------------|----|----|----|----|---------|-------|-------|-------|
  * | pair            | s0 | s2 | s3 | s1 | eem of 0 | of 1 | of 2  | of 3  |
  *
- * Scales keep their order, one byte for each block of a chunk (blocks of 16 have two a chunk, also in a last chunk
- * that is half empty, where the second is 0); macro factors are as they were.
+ * Scales of a block of rows follow one another along k: eight words for each block of a chunk (blocks of 16 have two a
+ * chunk, also in a last chunk that is half empty, where the second is 0), whose word j has rows j, 8 + j, 16 + j and
+ * 24 + j, one byte each. Macro factors are stored likewise.
  */
 import type { QuantizedMatrix } from './quantized-matrix.js';
 
 /** Values of a chunk. */
 export const CHUNK = 32;
+/** Rows that are stored together. */
+export const ROW_BLOCK = 32;
 
 export interface PackedMatrix {
-  /** u32[rows, ceil(cols/32), 4] */
+  /** u32[ceil(rows/32), ceil(cols/32), 32, 4] */
   readonly codes: Uint32Array;
-  /** u8[rows, ceil(cols/32), 32/blockSize] */
+  /** u8[ceil(rows/32), ceil(cols/32), 32/blockSize, 8, 4] */
   readonly scales: Uint8Array;
-  /** u8[rows, ceil(cols/macroSize)] */
+  /** u8[ceil(rows/32), ceil(cols/macroSize), 8, 4] */
   readonly macroScales?: Uint8Array;
   /** u8[rows]: the largest scale byte of each row */
   readonly rowMax: Uint8Array;
@@ -35,35 +43,33 @@ export type MatrixShape = Pick<QuantizedMatrix, 'rows' | 'cols' | 'blockSize' | 
 /** Bytes of each field in kernel order; none is smaller than in canonical order. */
 export function packedSizes({ rows, cols, blockSize, macroSize }: MatrixShape) {
   const chunks = Math.ceil(cols / CHUNK);
+  const stored = Math.ceil(rows / ROW_BLOCK) * ROW_BLOCK;
   return {
-    codes: rows * chunks * 16,
-    scales: (rows * chunks * CHUNK) / blockSize,
-    macroScales: macroSize ? rows * Math.ceil(cols / macroSize) : 0,
+    codes: stored * chunks * 16,
+    scales: (stored * chunks * CHUNK) / blockSize,
+    macroScales: macroSize ? stored * Math.ceil(cols / macroSize) : 0,
     rowMax: rows,
   };
 }
 
-/** Rows of a matrix that are stored together. */
+/** Neighbouring rows of a matrix. */
 export interface RowRange {
   readonly firstRow: number;
   readonly rows: number;
 }
 
-/** What first rows of parts are multiples of: bytes a row then begin at a word, in canonical and in kernel order. */
-export const ROW_STEP = 4;
-
 /**
- * Cuts a matrix along its rows into as few parts as possible, as equal as possible, whose fields have at most `most`
- * bytes each; undefined where rows are too long for that.
+ * Cuts a matrix along its rows, between blocks of them, into as few parts as possible, as equal as possible, whose fields
+ * have at most `most` bytes each; undefined where rows are too long for that.
  */
 export function splitRows(shape: MatrixShape, most: number): RowRange[] | undefined {
   if (Math.max(...Object.values(packedSizes(shape))) <= most) return [{ firstRow: 0, rows: shape.rows }];
-  const step = Math.max(...Object.values(packedSizes({ ...shape, rows: ROW_STEP })));
+  const step = Math.max(...Object.values(packedSizes({ ...shape, rows: ROW_BLOCK })));
   const mostSteps = Math.floor(most / step);
   if (mostSteps < 1) return undefined;
-  const steps = Math.ceil(shape.rows / ROW_STEP);
+  const steps = Math.ceil(shape.rows / ROW_BLOCK);
   const parts = Math.ceil(steps / mostSteps);
-  const start = (i: number) => Math.min(Math.floor((steps * i) / parts) * ROW_STEP, shape.rows);
+  const start = (i: number) => Math.min(Math.floor((steps * i) / parts) * ROW_BLOCK, shape.rows);
   return Array.from({ length: parts }, (_, i) => ({ firstRow: start(i), rows: start(i + 1) - start(i) }));
 }
 
@@ -118,24 +124,46 @@ export function unpackWord(packed: number): number {
   return word >>> 0;
 }
 
+/** Where chunk `chunk` of a row stands among all chunks of a matrix that has `chunks` of them a row. */
+const chunkIndex = (row: number, chunk: number, chunks: number) =>
+  (Math.floor(row / ROW_BLOCK) * chunks + chunk) * ROW_BLOCK + (row % ROW_BLOCK);
+
+/** Where byte `i` of a row stands in fields of bytes that have `width` of them a row. */
+const byteIndex = (row: number, i: number, width: number) =>
+  (Math.floor(row / ROW_BLOCK) * width + i) * ROW_BLOCK + (row % 8) * 4 + Math.floor((row % ROW_BLOCK) / 8);
+
 /** Canonical bytes to kernel order. */
 export function pack(q: QuantizedMatrix): PackedMatrix {
-  const chunks = Math.ceil(q.cols / CHUNK);
-  const wordsPerRow = q.cols / 8;
-  const codes = new Uint32Array(q.rows * chunks * 4);
+  const { rows, cols, blockSize, macroScales } = q;
+  const chunks = Math.ceil(cols / CHUNK);
+  const sizes = packedSizes(q);
+  const codes = new Uint32Array(sizes.codes / 4);
   const bytes = q.codes;
-  for (let row = 0; row < q.rows; row++) {
-    let from = row * wordsPerRow * 4;
-    for (let to = row * chunks * 4; to < row * chunks * 4 + wordsPerRow; to++, from += 4) {
-      codes[to] =
+  for (let row = 0, from = 0; row < rows; row++) {
+    for (let word = 0; word < cols / 8; word++, from += 4) {
+      codes[chunkIndex(row, word >> 2, chunks) * 4 + (word & 3)] =
         PACK_BYTE[0]![bytes[from]!]! |
         PACK_BYTE[1]![bytes[from + 1]!]! |
         PACK_BYTE[2]![bytes[from + 2]!]! |
         PACK_BYTE[3]![bytes[from + 3]!]!;
     }
   }
-  const scales = copyRows(q.scales, q.rows, chunks * (CHUNK / q.blockSize));
-  return { codes, scales, ...macro(q), rowMax: rowMaxima(q) };
+  return {
+    codes,
+    scales: packBytes(q.scales, rows, (chunks * CHUNK) / blockSize),
+    ...(macroScales && { macroScales: packBytes(macroScales, rows, macroScales.length / rows) }),
+    rowMax: rowMaxima(q),
+  };
+}
+
+/** Rows of bytes to kernel order, each filled up with zeros to `width`. */
+function packBytes(bytes: Uint8Array, rows: number, width: number): Uint8Array {
+  const perRow = bytes.length / rows;
+  const out = new Uint8Array(Math.ceil(rows / ROW_BLOCK) * ROW_BLOCK * width);
+  for (let row = 0, from = 0; row < rows; row++) {
+    for (let i = 0; i < perRow; i++, from++) out[byteIndex(row, i, width)] = bytes[from]!;
+  }
+  return out;
 }
 
 function rowMaxima({ rows, scales }: QuantizedMatrix): Uint8Array {
@@ -150,40 +178,28 @@ function rowMaxima({ rows, scales }: QuantizedMatrix): Uint8Array {
 /** Kernel order back to canonical bytes; `like` gives the sizes and everything that packing leaves alone. */
 export function unpack(
   packed: Omit<PackedMatrix, 'rowMax'>,
-  like: Omit<QuantizedMatrix, 'codes' | 'scales'>,
+  like: Omit<QuantizedMatrix, 'codes' | 'scales' | 'macroScales'>,
 ): QuantizedMatrix {
-  const chunks = Math.ceil(like.cols / CHUNK);
-  const wordsPerRow = like.cols / 8;
-  const codes = new Uint8Array((like.rows * like.cols) / 2);
+  const { rows, cols, blockSize, macroSize } = like;
+  const chunks = Math.ceil(cols / CHUNK);
+  const codes = new Uint8Array((rows * cols) / 2);
   const view = new DataView(codes.buffer);
-  for (let row = 0; row < like.rows; row++) {
-    for (let word = 0; word < wordsPerRow; word++) {
-      view.setUint32(
-        (row * wordsPerRow + word) * 4,
-        unpackWord(packed.codes[row * chunks * 4 + word]!),
-        true,
-      );
+  for (let row = 0, to = 0; row < rows; row++) {
+    for (let word = 0; word < cols / 8; word++, to += 4) {
+      const at = chunkIndex(row, word >> 2, chunks) * 4 + (word & 3);
+      view.setUint32(to, unpackWord(packed.codes[at]!), true);
     }
   }
+  const bytes = (field: Uint8Array, perRow: number, width: number) =>
+    Uint8Array.from(
+      { length: rows * perRow },
+      (_, i) => field[byteIndex(Math.floor(i / perRow), i % perRow, width)]!,
+    );
+  const macros = macroSize ? Math.ceil(cols / macroSize) : 0;
   return {
     ...like,
     codes,
-    scales: copyRows(packed.scales, like.rows, like.cols / like.blockSize),
-    ...macro(packed),
+    scales: bytes(packed.scales, cols / blockSize, (chunks * CHUNK) / blockSize),
+    ...(packed.macroScales && { macroScales: bytes(packed.macroScales, macros, macros) }),
   };
-}
-
-function macro({ macroScales }: { readonly macroScales?: Uint8Array }) {
-  return macroScales ? { macroScales } : {};
-}
-
-/** Rows of bytes, each cut or filled with zeros to a new width. */
-function copyRows(bytes: Uint8Array, rows: number, width: number): Uint8Array {
-  const from = bytes.length / rows;
-  if (from === width) return bytes;
-  const out = new Uint8Array(rows * width);
-  for (let row = 0; row < rows; row++) {
-    out.set(bytes.subarray(row * from, row * from + Math.min(from, width)), row * width);
-  }
-  return out;
 }

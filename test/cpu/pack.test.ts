@@ -59,20 +59,39 @@ test.each([
   ['mxfp4', 16, 64, 'none'],
   ['nvfp4', 16, 80, 'none'],
 ] as const)('%s, block %i, k = %i, macro %s', (format, blockSize, cols, macroScale) => {
-  const rows = 5;
+  const rows = 37;
+  const stored = 64;
   const q = quantize(random.normals(rows * cols), { rows, cols, format, blockSize, macroScale });
   const packed = pack(q);
   const chunks = Math.ceil(cols / CHUNK);
-  expect(packed.codes.length).toBe(rows * chunks * 4);
-  expect(packed.scales.length).toBe((rows * chunks * 32) / blockSize);
+  expect(packed.codes.length).toBe(stored * chunks * 4);
+  expect(packed.scales.length).toBe((stored * chunks * 32) / blockSize);
   const codes = unpackE2M1(q.codes);
-  for (let row = 0; row < rows; row++) {
+  /** Byte `i` of a row that has `width`: blocks of 32 rows, whose words j have rows j, 8 + j, 16 + j and 24 + j. */
+  const byte = (field: Uint8Array, row: number, i: number, width: number) => {
+    const block = Math.floor(row / 32);
+    return field[((block * width + i) * 8 + (row % 8)) * 4 + Math.floor((row % 32) / 8)];
+  };
+  const expectBytes = (field: Uint8Array, canonical: Uint8Array, width: number) => {
+    const perRow = canonical.length / rows;
+    for (let row = 0; row < stored; row++) {
+      for (let i = 0; i < width; i++) {
+        const wanted = row < rows && i < perRow ? canonical[row * perRow + i] : 0;
+        expect(byte(field, row, i, width)).toBe(wanted);
+      }
+    }
+  };
+  for (let row = 0; row < stored; row++) {
+    const block = Math.floor(row / 32);
     for (let k = 0; k < chunks * CHUNK; k++) {
-      const value = decode(packed.codes[row * chunks * 4 + (k >> 3)]!)[k & 7]!;
-      expect(value).toBe(k < cols ? E2M1_VALUES[codes[row * cols + k]!] : 0);
+      const chunk = (block * chunks + (k >> 5)) * 32 + (row % 32);
+      const value = decode(packed.codes[chunk * 4 + ((k >> 3) & 3)]!)[k & 7]!;
+      expect(value).toBe(row < rows && k < cols ? E2M1_VALUES[codes[row * cols + k]!] : 0);
     }
   }
-  const { codes: _, scales: __, ...rest } = q;
+  expectBytes(packed.scales, q.scales, (chunks * 32) / blockSize);
+  if (q.macroScales) expectBytes(packed.macroScales!, q.macroScales, Math.ceil(cols / q.macroSize!));
+  const { codes: _, scales: __, macroScales: ___, ...rest } = q;
   expect(unpack(packed, rest)).toEqual({ ...q } satisfies QuantizedMatrix);
 });
 
@@ -83,7 +102,7 @@ test.each([
 ] as const)(
   'parts of %s, block %i, k = %i, macro %s, are the rows of the whole',
   (format, blockSize, cols, macroScale) => {
-    const rows = 23;
+    const rows = 143;
     const q = quantize(random.normals(rows * cols), { rows, cols, format, blockSize, macroScale });
     const whole = pack(q);
     const sizes = packedSizes(q);
@@ -99,13 +118,13 @@ test.each([
   },
 );
 
-test('parts cover all rows once, begin at multiples of four, fit, and are about equal', () => {
-  for (let rows = 1; rows <= 70; rows++) {
+test('parts cover all rows once, begin at multiples of 32, fit, and are about equal', () => {
+  for (let rows = 1; rows <= 200; rows++) {
     for (const cols of [16, 48, 64]) {
-      for (const most of [64, 128, 200, 512, 1e6]) {
+      for (const most of [512, 1024, 1600, 4096, 1e6]) {
         const shape = { rows, cols, blockSize: 16 };
         const parts = splitRows(shape, most);
-        const step = packedSizes({ ...shape, rows: Math.min(rows, 4) }).codes;
+        const step = packedSizes({ ...shape, rows: Math.min(rows, 32) }).codes;
         if (!parts) {
           expect(step).toBeGreaterThan(most);
           continue;
@@ -115,13 +134,13 @@ test('parts cover all rows once, begin at multiples of four, fit, and are about 
         ).toBe(rows);
         for (const part of parts) {
           expect(part.rows).toBeGreaterThan(0);
-          expect(part.firstRow % 4).toBe(0);
+          expect(part.firstRow % 32).toBe(0);
           for (const bytes of Object.values(packedSizes({ ...shape, rows: part.rows }))) {
             expect(bytes).toBeLessThanOrEqual(most);
           }
         }
-        // The last one ends where the rows do, not at a multiple of four.
-        const sizes = parts.map((part) => Math.ceil(part.rows / 4));
+        // The last one ends where the rows do, not at a multiple of 32.
+        const sizes = parts.map((part) => Math.ceil(part.rows / 32));
         expect(Math.max(...sizes) - Math.min(...sizes)).toBeLessThanOrEqual(1);
       }
     }

@@ -157,7 +157,7 @@ describe('weights of a matrix quantized on the GPU', () => {
       [2880, { format: 'mxfp4', macroScale: 'static' }],
     ] as const) {
       const rows = 171;
-      const low = limited(gpu, lowLimit(cols < 1000 ? 8 * KIB : 32 * KIB));
+      const low = limited(gpu, lowLimit(cols < 1000 ? 8 * KIB : 64 * KIB));
       using quantized = await quantizeOnGpu(gpu, random.normals(rows * cols), { rows, cols, ...options });
       const q = await readbackQuantized(gpu, quantized);
       using weights = await weightsFromQuantized(low, quantized);
@@ -173,16 +173,16 @@ describe('weights above the limits of a device', () => {
     const low = limited(gpu, lowLimit(64 * KIB));
     for (const [cols, options] of [
       [1024, { format: 'mxfp4', macroScale: 'static' }],
-      [1040, { format: 'nvfp4' }],
+      [1008, { format: 'nvfp4' }],
     ] as const) {
       const q = matrix(301, cols, options);
       using weights = await uploadWeights(low, q, { packOn });
       const rows = weights.parts.map((part) => part.rows);
       expect(weights.parts.length).toBe(3);
-      expect(Math.max(...rows) - Math.min(...rows)).toBeLessThanOrEqual(4);
+      expect(Math.max(...rows) - Math.min(...rows)).toBeLessThanOrEqual(32);
       for (const { codes, firstRow } of weights.parts) {
         expect(codes.size).toBeLessThanOrEqual(64 * KIB);
-        expect(firstRow % 4).toBe(0);
+        expect(firstRow % 32).toBe(0);
       }
       await expectPacked(gpu, weights, q);
       using whole = await uploadWeights(gpu, q);
@@ -196,8 +196,8 @@ describe('weights above the limits of a device', () => {
 
   test('give the products of uncut ones, bit for bit', async () => {
     const { gpu } = context;
-    // Parts of 28 rows or fewer; x and y are on the side without limits.
-    const low = limited(gpu, lowLimit(64 * KIB));
+    // Parts of 32 rows or fewer; x and y are on the side without limits.
+    const low = limited(gpu, lowLimit(96 * KIB));
     const half = gpu.caps.tiers.includes('f16');
     const k = 4160;
     const n = 101;
@@ -254,19 +254,19 @@ describe('weights above the limits of a device', () => {
     }
   });
 
-  test('are refused where a row does not fit, before anything is allocated', async () => {
+  test('are refused where 32 rows do not fit, before anything is allocated', async () => {
     const limits = { maxStorageBufferBindingSize: KIB, maxBufferSize: 512 };
     const low = limited(context.gpu, limits, { createBuffer: () => expect.unreachable() });
     const q = matrix(1, 2048, { format: 'mxfp4' });
     await expect(uploadWeights(low, q)).rejects.toThrow(
-      /a row of 2048 values take 1024 bytes, above the device's maxBufferSize of 512/,
+      /32 rows of 2048 values take 32768 bytes, above the device's maxBufferSize of 512/,
     );
     await expect(uploadWeights(low, q)).rejects.toThrow(UnsupportedError);
   });
 
   test('destroy frees every part, and twice does nothing', async () => {
-    const low = limited(context.gpu, lowLimit(KIB));
-    const weights = await uploadWeights(low, matrix(40, 256, { format: 'mxfp4', macroScale: 'static' }));
+    const low = limited(context.gpu, lowLimit(4 * KIB));
+    const weights = await uploadWeights(low, matrix(160, 256, { format: 'mxfp4', macroScale: 'static' }));
     expect(weights.parts.length).toBe(5);
     weights.destroy();
     weights.destroy();
