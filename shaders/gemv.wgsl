@@ -3,87 +3,51 @@
 // x        f32 or f16[m, k], read by load_x4
 // w_codes  kernel order: vec4<u32>[blocks of 32 rows, chunks of 32 codes, 32]
 //
-// A workgroup of LANES · GROUPS threads computes GROUPS · ROWS columns of y for X_ROWS rows of x. The LANES threads of
-// a group share its ROWS rows of w and split k between them, a chunk at a time, so that neighbouring lanes load
-// neighbouring chunks of 16 bytes; a decoded chunk is used for X_ROWS rows of x. These lie in workgroup memory, SLAB
-// values along k at a time; a chunk's eight vec4s are followed by an empty one, so that lanes meet different banks.
-// Partial sums meet in `reduce_lanes` at the end.
-// The grid is (x, y, z): columns over x and y together (one dimension ends at 65535), rows of x and SPLIT_K parts of
-// the slabs over z.
+// A workgroup computes 8 · ROWS columns of y for X_ROWS rows of x. Its threads form THREADS / 8 columns of eight: thread j
+// of a column has rows j, 8 + j, … of w, a column every so many-th chunk along k. So 32 neighbouring threads read whole
+// cache lines, and a chunk of x, which a column shares, is read once for ROWS rows of w. x lies in workgroup memory, SLAB
+// chunks at a time, in the form that x_rows_*.wgsl multiplies with; chunks are followed by an empty vec4, so that columns
+// meet different banks. Codes of the next chunk are on their way while one is multiplied, the first ones while x is
+// staged, but asked for after x: they would hold it up.
+// Past the end of k there are zeros in x, and the last chunk of w is repeated.
+// Sums of columns meet in workgroup memory at the end, in a fixed order.
+// The grid is (x, y, z): rows of w over x and y together (one dimension ends at 65535), rows of x and SPLIT_K parts of
+// k over z.
 //
-// Shared: X_ROWS · SLAB · 4.5 bytes (+ reduce_lanes). Registers: about X_ROWS · ROWS · 2 + ROWS · 13 + 24.
-// Features: those of reduce_lanes. Roundings on the longest path of a sum:
-// ceil(k / BLOCK_SIZE / LANES) + log2(LANES) + BLOCK_SIZE + 8.
-//
-// Measured on an H200, mxfp4, µs, n = k = 4096 where not said. What it replaced, x read from memory for every four rows
-// of w: m = 1 12.2, m = 4 31.8, m = 16 260 (tiles); this: 8.3, 15.1, 32.5. Tried: rows of w as arrays in loops: 10.4,
-// 15.9, 58.6; sixteen lanes with m = 1: 10.0 against 7.6 (written out in full); eight rows of x with sixteen lanes,
-// m = 16: 38.6; four lanes, m = 64: 109.6 against 93.6 for eight.
+// Shared: SLAB · X_CHUNK · 16 + THREADS · ROWS · X_ROWS · 4 bytes. Registers: about 5 · ROWS for codes and scales, twice,
+// ROWS · X_ROWS for sums, 8 · X_ROWS for x, 30 besides. Features: none.
+// Roundings on the longest path of a sum: BLOCK_SIZE for products, two a block, THREADS / 8 for columns.
 
 @group(0) @binding(2) var<storage, read> w_codes: array<vec4<u32>>;
 
-const THREADS = LANES * GROUPS;
-const SLAB_CHUNKS = SLAB / 32u;
-// vec4s of workgroup memory for a chunk and for a row of x.
-const CHUNK_STRIDE = 9u;
-const ROW_STRIDE = SLAB_CHUNKS * CHUNK_STRIDE;
+const COLUMNS = THREADS / 8u;
+// Workgroups that share a block of rows.
+const SHARES = 4u / ROWS;
+// Pieces of four neighbours along k that a slab has of each row of x.
+const SLAB_QUADS = SLAB * 8u;
 
-var<workgroup> x_slab: array<vec4<f32>, X_ROWS * ROW_STRIDE>;
+var<workgroup> x_slab: array<vec4<f32>, SLAB * X_CHUNK>;
+var<workgroup> column_sums: array<f32, THREADS * ROWS * X_ROWS>;
 
-// Brings values first..first + SLAB along k of X_ROWS rows of x, zeros past the edges.
-fn stage_x(thread: u32, first_row: u32, first_chunk: u32) {
+// Four neighbours along k of a row of x, zeros past the edges.
+fn read_x(row: u32, quad: u32) -> vec4<f32> {
   let k4 = problem.k / 4u;
-  workgroupBarrier();
-  for (var i = thread; i < X_ROWS * SLAB / 4u; i += THREADS) {
-    let r = i / (SLAB / 4u);
-    let at = i % (SLAB / 4u);
-    let k = first_chunk * 8u + at;
-    let row = first_row + r;
-    var value = vec4<f32>();
-    if (row < problem.m && k < k4) {
-      value = load_x4(row * k4 + k);
-    }
-    x_slab[r * ROW_STRIDE + (at / 8u) * CHUNK_STRIDE + at % 8u] = value;
+  if (row < problem.m && quad < k4) {
+    return load_x4(row * k4 + quad);
   }
-  workgroupBarrier();
+  return vec4<f32>();
 }
 
-fn weight_scale(row: u32, block: u32) -> f32 {
-  return block_scale(row, block) * macro_scale(row, block);
+// What a thread needs of its rows for a chunk.
+struct Piece {
+  codes: RowCodes,
+  scales: ScaleWords,
 }
 
-// sum + w · x over eight values.
-fn multiply8(w: array<vec4<f32>, 2>, x0: vec4<f32>, x1: vec4<f32>, sum: f32) -> f32 {
-  var s = sum;
-  s = w[0].x * x0.x + s;
-  s = w[0].y * x0.y + s;
-  s = w[0].z * x0.z + s;
-  s = w[0].w * x0.w + s;
-  s = w[1].x * x1.x + s;
-  s = w[1].y * x1.y + s;
-  s = w[1].z * x1.z + s;
-  s = w[1].w * x1.w + s;
-  return s;
-}
-
-var<private> sums: array<rows_f32, X_ROWS>;
-var<private> products: array<rows_f32, X_ROWS>;
-
-// Adds the products of word `i` of a chunk with X_ROWS rows of x.
-fn add_word(codes: RowCodes, i: u32, slab_chunk: u32) {
-  let w = decode_rows(codes, i);
-  for (var m = 0u; m < X_ROWS; m++) {
-    let at = m * ROW_STRIDE + slab_chunk * CHUNK_STRIDE + 2u * i;
-    products[m] = multiply_rows(w, x_slab[at], x_slab[at + 1u], products[m]);
-  }
-}
-
-// Scales the products of a block and adds them to the sums.
-fn end_block(scales: rows_f32) {
-  for (var m = 0u; m < X_ROWS; m++) {
-    sums[m] += scales * (products[m] * DECODED_UNIT);
-    products[m] = rows_f32();
-  }
+fn load_piece(block: u32, first: u32, j: u32, chunk: u32) -> Piece {
+  let at = min(chunk, chunks_per_row() - 1u);
+  let index = (block * chunks_per_row() + at) * 32u + first * 8u + j;
+  return Piece(load_codes(index), load_scale_words(block, at, j));
 }
 
 @compute @workgroup_size(THREADS)
@@ -92,50 +56,76 @@ fn main(
   @builtin(num_workgroups) grid: vec3<u32>,
   @builtin(local_invocation_index) thread: u32,
 ) {
-  let lane = thread % LANES;
-  let first_col = ((workgroup.y * grid.x + workgroup.x) * GROUPS + thread / LANES) * ROWS;
+  let share = workgroup.y * grid.x + workgroup.x;
+  let block = share / SHARES;
+  // The thread's rows of the block: 8 · (first + i) + j.
+  let first = share % SHARES * ROWS;
+  let j = thread % 8u;
+  let column = thread / 8u;
   let first_row = workgroup.z / SPLIT_K * X_ROWS;
   let split = workgroup.z % SPLIT_K;
   part_of_k = split;
-  let chunks = chunks_per_row();
 
-  let slabs = (chunks + SLAB_CHUNKS - 1u) / SLAB_CHUNKS;
-  for (var slab = slabs * split / SPLIT_K; slab < slabs * (split + 1u) / SPLIT_K; slab++) {
-    stage_x(thread, first_row, slab * SLAB_CHUNKS);
-    for (var step = 0u; step < SLAB_CHUNKS / LANES; step++) {
-      let slab_chunk = step * LANES + lane;
-      let chunk = slab * SLAB_CHUNKS + slab_chunk;
-      if (chunk < chunks) {
-        let codes = load_codes(first_col, chunk);
-        if (BLOCK_SIZE == 32u) {
-          let scales = load_scales(first_col, chunk);
-          add_word(codes, 0u, slab_chunk);
-          add_word(codes, 1u, slab_chunk);
-          add_word(codes, 2u, slab_chunk);
-          add_word(codes, 3u, slab_chunk);
-          end_block(scales);
-        } else {
-          let low = load_scales(first_col, 2u * chunk);
-          let high = load_scales(first_col, 2u * chunk + 1u);
-          add_word(codes, 0u, slab_chunk);
-          add_word(codes, 1u, slab_chunk);
-          end_block(low);
-          add_word(codes, 2u, slab_chunk);
-          add_word(codes, 3u, slab_chunk);
-          end_block(high);
-        }
+  let chunks = chunks_per_row();
+  let slabs = (chunks + SLAB - 1u) / SLAB;
+  let first_slab = slabs * split / SPLIT_K;
+  let end_slab = slabs * (split + 1u) / SPLIT_K;
+
+  var sums = RowSums();
+  var next: Piece;
+  for (var slab = first_slab; slab < end_slab; slab++) {
+    let first_chunk = slab * SLAB;
+    workgroupBarrier();
+    let x0 = read_quad(first_row, first_chunk * 8u + thread);
+    let x1 = read_quad(first_row, first_chunk * 8u + thread + THREADS);
+    next = load_piece(block, first, j, first_chunk + column);
+    put_quad(thread, x0);
+    if (SLAB_QUADS > THREADS) {
+      put_quad(thread + THREADS, x1);
+    }
+    for (var i = thread + 2u * THREADS; i < SLAB_QUADS; i += THREADS) {
+      put_quad(i, read_quad(first_row, first_chunk * 8u + i));
+    }
+    workgroupBarrier();
+
+    let here = min(SLAB, chunks - first_chunk);
+    let steps = (here + COLUMNS - 1u) / COLUMNS;
+    for (var step = 0u; step < steps; step++) {
+      let piece = next;
+      let slab_chunk = step * COLUMNS + column;
+      next = load_piece(block, first, j, first_chunk + slab_chunk + COLUMNS);
+      let x_at = slab_chunk * X_CHUNK;
+      if (BLOCK_SIZE == 32u) {
+        var products = RowProducts();
+        products = add_word(products, piece.codes, 0u, x_at);
+        products = add_word(products, piece.codes, 1u, x_at);
+        products = add_word(products, piece.codes, 2u, x_at);
+        products = add_word(products, piece.codes, 3u, x_at);
+        sums = add_block(sums, products, row_scales(piece.scales, 0u, first));
+      } else {
+        var low = RowProducts();
+        low = add_word(low, piece.codes, 0u, x_at);
+        low = add_word(low, piece.codes, 1u, x_at);
+        sums = add_block(sums, low, row_scales(piece.scales, 0u, first));
+        var high = RowProducts();
+        high = add_word(high, piece.codes, 2u, x_at);
+        high = add_word(high, piece.codes, 3u, x_at);
+        sums = add_block(sums, high, row_scales(piece.scales, 1u, first));
       }
     }
   }
 
-  for (var m = 0u; m < X_ROWS; m++) {
-    let total = reduce_lanes(widen(sums[m]), thread);
-    if (lane == 0u && first_row + m < problem.m) {
-      for (var r = 0u; r < ROWS; r++) {
-        if (first_col + r < problem.n) {
-          epilogue(total[r], first_row + m, first_col + r);
-        }
-      }
+  store_row_sums(column, j, sums);
+  workgroupBarrier();
+  for (var i = thread; i < 8u * ROWS * X_ROWS; i += THREADS) {
+    var sum = 0.0;
+    for (var c = 0u; c < COLUMNS; c++) {
+      sum += column_sums[c * (8u * ROWS * X_ROWS) + i];
+    }
+    let row = first_row + i / (8u * ROWS);
+    let col = 32u * block + 8u * first + i % (8u * ROWS);
+    if (row < problem.m && col < problem.n) {
+      epilogue(sum, row, col);
     }
   }
 }

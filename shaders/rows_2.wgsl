@@ -1,36 +1,43 @@
-// Two neighbouring rows of w at a time; see rows_4.wgsl.
+// Two rows of w a thread, eight apart; see rows_4.wgsl.
 
 const ROWS = 2u;
-alias rows_f32 = vec2<f32>;
 
 struct RowCodes {
   a: vec4<u32>,
   b: vec4<u32>,
 }
 
-fn load_codes(first: u32, chunk: u32) -> RowCodes {
-  let last = problem.n - 1u;
-  return RowCodes(w_codes[chunk_index(min(first, last), chunk)], w_codes[chunk_index(min(first + 1u, last), chunk)]);
+struct RowSums {
+  a: x_sums,
+  b: x_sums,
 }
 
-fn load_scales(first: u32, block: u32) -> rows_f32 {
-  let last = problem.n - 1u;
-  return vec2<f32>(weight_scale(min(first, last), block), weight_scale(min(first + 1u, last), block));
+struct RowProducts {
+  a: x_products,
+  b: x_products,
 }
 
-struct RowValues {
-  a: array<vec4<f32>, 2>,
-  b: array<vec4<f32>, 2>,
+fn load_codes(index: u32) -> RowCodes {
+  return RowCodes(w_codes[index], w_codes[index + 8u]);
 }
 
-fn decode_rows(codes: RowCodes, i: u32) -> RowValues {
-  return RowValues(dequant8(codes.a[i]), dequant8(codes.b[i]));
+fn add_word(products: RowProducts, codes: RowCodes, i: u32, x_at: u32) -> RowProducts {
+  let x = load_x8(x_at, i);
+  return RowProducts(
+    multiply8(dequant8(codes.a[i]), x, products.a),
+    multiply8(dequant8(codes.b[i]), x, products.b),
+  );
 }
 
-fn multiply_rows(w: RowValues, x0: vec4<f32>, x1: vec4<f32>, sum: rows_f32) -> rows_f32 {
-  return vec2<f32>(multiply8(w.a, x0, x1, sum.x), multiply8(w.b, x0, x1, sum.y));
+fn row_scales(words: ScaleWords, half: u32, first: u32) -> vec2<f32> {
+  return vec2<f32>(scale_of(words, half, first), scale_of(words, half, first + 1u));
 }
 
-fn widen(sum: rows_f32) -> vec4<f32> {
-  return vec4<f32>(sum, 0.0, 0.0);
+fn add_block(sums: RowSums, products: RowProducts, scales: vec2<f32>) -> RowSums {
+  return RowSums(sums.a + finish(products.a) * scales.x, sums.b + finish(products.b) * scales.y);
+}
+
+fn store_row_sums(column: u32, j: u32, sums: RowSums) {
+  store_sums(column, j, sums.a);
+  store_sums(column, 8u + j, sums.b);
 }

@@ -1,8 +1,6 @@
-// Four neighbouring rows of w at a time, written out: arrays indexed in loops end in local memory on some drivers.
-// One component of a vec4 for each row.
+// Four rows of w a thread, eight apart, written out: arrays indexed in loops end in local memory on some drivers.
 
 const ROWS = 4u;
-alias rows_f32 = vec4<f32>;
 
 struct RowCodes {
   a: vec4<u32>,
@@ -11,48 +9,58 @@ struct RowCodes {
   d: vec4<u32>,
 }
 
-// Chunk `chunk` of rows first..first+3. Rows past the edge repeat the last one; what they give is not stored.
-fn load_codes(first: u32, chunk: u32) -> RowCodes {
-  let last = problem.n - 1u;
-  return RowCodes(
-    w_codes[chunk_index(min(first, last), chunk)],
-    w_codes[chunk_index(min(first + 1u, last), chunk)],
-    w_codes[chunk_index(min(first + 2u, last), chunk)],
-    w_codes[chunk_index(min(first + 3u, last), chunk)],
+struct RowSums {
+  a: x_sums,
+  b: x_sums,
+  c: x_sums,
+  d: x_sums,
+}
+
+struct RowProducts {
+  a: x_products,
+  b: x_products,
+  c: x_products,
+  d: x_products,
+}
+
+// A chunk of each row; `index` is that of the first row's.
+fn load_codes(index: u32) -> RowCodes {
+  return RowCodes(w_codes[index], w_codes[index + 8u], w_codes[index + 16u], w_codes[index + 24u]);
+}
+
+// Word `i` of the rows' chunks times x.
+fn add_word(products: RowProducts, codes: RowCodes, i: u32, x_at: u32) -> RowProducts {
+  let x = load_x8(x_at, i);
+  return RowProducts(
+    multiply8(dequant8(codes.a[i]), x, products.a),
+    multiply8(dequant8(codes.b[i]), x, products.b),
+    multiply8(dequant8(codes.c[i]), x, products.c),
+    multiply8(dequant8(codes.d[i]), x, products.d),
   );
 }
 
-fn load_scales(first: u32, block: u32) -> rows_f32 {
-  let last = problem.n - 1u;
+// What finished products of the rows have to be multiplied by in block `half` of the chunk.
+fn row_scales(words: ScaleWords, half: u32, first: u32) -> vec4<f32> {
   return vec4<f32>(
-    weight_scale(min(first, last), block),
-    weight_scale(min(first + 1u, last), block),
-    weight_scale(min(first + 2u, last), block),
-    weight_scale(min(first + 3u, last), block),
+    scale_of(words, half, 0u),
+    scale_of(words, half, 1u),
+    scale_of(words, half, 2u),
+    scale_of(words, half, 3u),
   );
 }
 
-struct RowValues {
-  a: array<vec4<f32>, 2>,
-  b: array<vec4<f32>, 2>,
-  c: array<vec4<f32>, 2>,
-  d: array<vec4<f32>, 2>,
-}
-
-// Eight values of each row: word `i` of its chunk.
-fn decode_rows(codes: RowCodes, i: u32) -> RowValues {
-  return RowValues(dequant8(codes.a[i]), dequant8(codes.b[i]), dequant8(codes.c[i]), dequant8(codes.d[i]));
-}
-
-fn multiply_rows(w: RowValues, x0: vec4<f32>, x1: vec4<f32>, sum: rows_f32) -> rows_f32 {
-  return vec4<f32>(
-    multiply8(w.a, x0, x1, sum.x),
-    multiply8(w.b, x0, x1, sum.y),
-    multiply8(w.c, x0, x1, sum.z),
-    multiply8(w.d, x0, x1, sum.w),
+fn add_block(sums: RowSums, products: RowProducts, scales: vec4<f32>) -> RowSums {
+  return RowSums(
+    sums.a + finish(products.a) * scales.x,
+    sums.b + finish(products.b) * scales.y,
+    sums.c + finish(products.c) * scales.z,
+    sums.d + finish(products.d) * scales.w,
   );
 }
 
-fn widen(sum: rows_f32) -> vec4<f32> {
-  return sum;
+fn store_row_sums(column: u32, j: u32, sums: RowSums) {
+  store_sums(column, j, sums.a);
+  store_sums(column, 8u + j, sums.b);
+  store_sums(column, 16u + j, sums.c);
+  store_sums(column, 24u + j, sums.d);
 }

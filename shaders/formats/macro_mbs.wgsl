@@ -22,3 +22,13 @@ fn macro_inverse(byte: u32) -> f32 {
 fn macro_scale(row: u32, block: u32) -> f32 {
   return macro_inverse(macro_byte(row, block / (MACRO_SIZE / BLOCK_SIZE)));
 }
+
+// Factors of rows j, 8 + j, … of a block of rows, for a chunk, and 1/f of row 8 · i + j out of them.
+fn macro_word(block: u32, chunk: u32, j: u32) -> u32 {
+  let macros = (problem.k + MACRO_SIZE - 1u) / MACRO_SIZE;
+  return w_macro[(block * macros + chunk / (MACRO_SIZE / 32u)) * 8u + j];
+}
+
+fn macro_factor(word: u32, i: u32) -> f32 {
+  return macro_inverse((word >> (8u * i)) & 0xFFu);
+}

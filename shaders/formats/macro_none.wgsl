@@ -7,3 +7,11 @@ fn chunk_macro_byte(row: u32, chunk: u32) -> u32 {
 fn macro_scale(row: u32, block: u32) -> f32 {
   return 1.0;
 }
+
+fn macro_word(block: u32, chunk: u32, j: u32) -> u32 {
+  return 0u;
+}
+
+fn macro_factor(word: u32, i: u32) -> f32 {
+  return 1.0;
+}

@@ -1,7 +1,7 @@
 // Block scales of NVFP4: non-negative E4M3, one byte per BLOCK_SIZE values; the tensor's scale is applied in the epilogue.
 
-fn block_scale(row: u32, block: u32) -> f32 {
-  let byte = scale_byte(row, block) & 0x7Fu;
-  // Normal numbers: move exponent and mantissa into place and change the bias from 7 to 127. Subnormals: byte · 2^-9.
-  return select(bitcast<f32>((byte << 20u) + (120u << 23u)), f32(byte) * 0x1p-9, byte < 8u);
+fn scale_value(byte: u32) -> f32 {
+  let bits = byte & 0x7Fu;
+  // Normal numbers: move exponent and mantissa into place and change the bias from 7 to 127. Subnormals: bits · 2^-9.
+  return select(bitcast<f32>((bits << 20u) + (120u << 23u)), f32(bits) * 0x1p-9, bits < 8u);
 }

@@ -28,6 +28,11 @@ fn scale_byte(row: u32, block: u32) -> u32 {
   return row_byte(w_scales[byte_word(row, block, chunks_per_row() * (32u / BLOCK_SIZE))], row);
 }
 
+// Scale of block `block` of row `row`.
+fn block_scale(row: u32, block: u32) -> f32 {
+  return scale_value(scale_byte(row, block));
+}
+
 // The bytes of a chunk's blocks: one, or with blocks of sixteen two, the first in the low byte.
 fn chunk_scale_bytes(row: u32, chunk: u32) -> u32 {
   let first = scale_byte(row, chunk * (32u / BLOCK_SIZE));

@@ -39,10 +39,7 @@ const GEMV_MAX_M = 256;
 /** Up to this many rows of x, reading weights row by row beats matrices. */
 const GEMV_MATRIX_MAX_M = 4;
 
-const GEMV: readonly Preference[] = [
-  { kernel: KERNELS.gemv_subgroup, choose: chooseGemv },
-  { kernel: KERNELS.gemv, choose: chooseGemv },
-];
+const GEMV: Preference = { kernel: KERNELS.gemv, choose: chooseGemv };
 const TILED: Preference = { kernel: KERNELS.gemm_tiled, choose: chooseTiled };
 const SKINNY: Preference = { kernel: KERNELS.gemm_subgroup_matrix_skinny, choose: chooseSkinny };
 const MATRIX: Preference = { kernel: KERNELS.gemm_subgroup_matrix, choose: chooseLargestBusy };
@@ -51,11 +48,11 @@ const MATRIX_I8: Preference = { kernel: KERNELS.gemm_subgroup_matrix_i8, choose:
 
 /** Kernels in the order in which they are preferred: the first that can compute the problem does. */
 function preferences({ m, activations: { kind } }: GemmProblem): readonly Preference[] {
-  const rows = m <= GEMV_MAX_M ? GEMV : [TILED];
-  if (m <= GEMV_MATRIX_MAX_M) return rows;
+  const rows = m <= GEMV_MAX_M ? GEMV : TILED;
+  if (m <= GEMV_MATRIX_MAX_M) return [rows];
   // Products of f16 are as fast as those of int8 and more precise; FP4 activations are made f16 for them.
   const integers = kind === 'float' ? [] : kind === 'int8' ? [MATRIX_I8, DP4A] : [DP4A];
-  return [SKINNY, MATRIX, ...integers, ...rows];
+  return [SKINNY, MATRIX, ...integers, rows];
 }
 
 /**
@@ -130,22 +127,15 @@ function refused(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
 const total = ({ x, y, z }: ReturnType<Kernel['workgroups']>) => x * y * z;
 
 function chooseGemv(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
-  // Rows of x that share a decoded weight: more amortize its decoding, but take registers and shorten the groups of
-  // lanes. Where n leaves few groups, each takes fewer rows of w.
-  const wanted: KernelConstants =
-    p.m <= 2
-      ? p.n >= 8192
-        ? { X_ROWS: 1, ROWS: 4 }
-        : { X_ROWS: 1, ROWS: 2, GROUPS: p.n >= 4096 ? 16 : 4 }
-      : { X_ROWS: p.m <= 4 ? 2 : p.m <= 32 ? 4 : 8 };
-  const matches = (c: KernelConstants) => Object.entries(wanted).every(([name, value]) => c[name] === value);
-  const variants = fitting(kernel, p, caps).filter((c) => !c.SPLIT_K);
-  const constants = variants.find(matches) ?? variants.findLast((c) => c.X_ROWS! <= wanted.X_ROWS!);
+  // Rows of x that share a decoded weight: more amortize its decoding, but take registers and workgroup memory.
+  const xRows = [1, 2, 4].find((rows) => rows >= p.m) ?? 8;
+  const variants = fitting(kernel, p, caps).filter((c) => c.X_ROWS! <= xRows);
+  const most = Math.max(...variants.map((c) => c.X_ROWS!));
+  const constants = variants.find((c) => c.X_ROWS === most);
   if (!constants) return refused(kernel, p, caps);
-  const where = kernel === KERNELS.gemv ? 'in workgroup memory' : 'by subgroup shuffles';
   const reason =
-    `m = ${p.m} ≤ ${GEMV_MAX_M}: weights are decoded where they are used, once for ${constants.X_ROWS} rows of x; ` +
-    `${constants.LANES} lanes share a row of w, summed ${where}`;
+    `m = ${p.m} ≤ ${GEMV_MAX_M}: weights are decoded where they are used, once for ${constants.X_ROWS} rows of x, by ` +
+    `${constants.THREADS} threads for ${8 * constants.ROWS!} rows of w`;
   return { constants, reason };
 }
 

@@ -17,6 +17,7 @@ import nvfp4 from '../../shaders/formats/nvfp4.wgsl?raw';
 import nvfp4Halves from '../../shaders/formats/nvfp4_halves.wgsl?raw';
 import order from '../../shaders/formats/order.wgsl?raw';
 import rowMax from '../../shaders/formats/row_max.wgsl?raw';
+import scaleWords from '../../shaders/formats/scale_words.wgsl?raw';
 import gemmDp4a from '../../shaders/gemm_dp4a.wgsl?raw';
 import gemmSubgroupMatrix from '../../shaders/gemm_subgroup_matrix.wgsl?raw';
 import gemmSubgroupMatrixI8 from '../../shaders/gemm_subgroup_matrix_i8.wgsl?raw';
@@ -46,12 +47,14 @@ import packProblem from '../../shaders/pack/problem.wgsl?raw';
 import packRowMax from '../../shaders/pack/row_max.wgsl?raw';
 import problem from '../../shaders/problem.wgsl?raw';
 import reduceSplits from '../../shaders/reduce_splits.wgsl?raw';
-import reduceSubgroup from '../../shaders/reduce_subgroup.wgsl?raw';
-import reduceWorkgroup from '../../shaders/reduce_workgroup.wgsl?raw';
 import rows2 from '../../shaders/rows_2.wgsl?raw';
 import rows4 from '../../shaders/rows_4.wgsl?raw';
 import xF16 from '../../shaders/x_f16.wgsl?raw';
 import xF32 from '../../shaders/x_f32.wgsl?raw';
+import xRows1 from '../../shaders/x_rows_1.wgsl?raw';
+import xRows2 from '../../shaders/x_rows_2.wgsl?raw';
+import xRows4 from '../../shaders/x_rows_4.wgsl?raw';
+import xRows8 from '../../shaders/x_rows_8.wgsl?raw';
 import type { ShaderModuleText } from '../gpu/shader.js';
 import type { GemmProblem } from './problem.js';
 
@@ -70,14 +73,21 @@ export const MODULES = {
   gemmSubgroupMatrix: module('gemm_subgroup_matrix', gemmSubgroupMatrix),
   gemmSubgroupMatrixSkinny: module('gemm_subgroup_matrix_skinny', gemmSubgroupMatrixSkinny),
   reduceSplits: module('reduce_splits', reduceSplits),
-  reduceSubgroup: module('reduce_subgroup', reduceSubgroup),
-  reduceWorkgroup: module('reduce_workgroup', reduceWorkgroup),
+  scaleWords: module('formats/scale_words', scaleWords),
 } as const;
 
 /** Handling of as many rows of w at a time as the constant ROWS says. */
 export const ROWS_MODULES: Readonly<Record<number, ShaderModuleText>> = {
   2: module('rows_2', rows2),
   4: module('rows_4', rows4),
+};
+
+/** Multiplying with as many rows of x at a time as the constant X_ROWS says. */
+export const X_ROWS_MODULES: Readonly<Record<number, ShaderModuleText>> = {
+  1: module('x_rows_1', xRows1),
+  2: module('x_rows_2', xRows2),
+  4: module('x_rows_4', xRows4),
+  8: module('x_rows_8', xRows8),
 };
 
 /** Reading x as the type it has in its buffer. */

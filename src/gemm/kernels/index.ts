@@ -10,14 +10,13 @@ import { gemmSubgroupMatrix } from './gemm-subgroup-matrix.js';
 import { gemmSubgroupMatrixI8 } from './gemm-subgroup-matrix-i8.js';
 import { gemmSubgroupMatrixSkinny } from './gemm-subgroup-matrix-skinny.js';
 import { gemmTiled } from './gemm-tiled.js';
-import { gemv, gemvSubgroup } from './gemv.js';
+import { gemv } from './gemv.js';
 import type { Kernel, KernelConstants, KernelId } from './kernel.js';
 
 export type { ErrorModel, Grid, Kernel, KernelConstants, KernelId } from './kernel.js';
 
 export const KERNELS: Readonly<Record<KernelId, Kernel>> = {
   gemv,
-  gemv_subgroup: gemvSubgroup,
   gemm_tiled: gemmTiled,
   gemm_dp4a: gemmDp4a,
   gemm_subgroup_matrix: gemmSubgroupMatrix,

@@ -24,7 +24,6 @@ export type BindingName = keyof typeof BINDINGS;
 
 export type KernelId =
   | 'gemv'
-  | 'gemv_subgroup'
   | 'gemm_tiled'
   | 'gemm_subgroup_matrix'
   | 'gemm_subgroup_matrix_skinny'

@@ -1,0 +1,46 @@
+// One row of x: eight vec4s along k a chunk.
+
+const X_ROWS = 1u;
+// vec4s of workgroup memory a chunk, the last one empty.
+const X_CHUNK = 9u;
+alias x_sums = f32;
+// Sums over even and odd places, so that additions depend on each other half as long.
+alias x_products = vec2<f32>;
+
+struct X8 {
+  low: vec4<f32>,
+  high: vec4<f32>,
+}
+
+// What a thread brings to workgroup memory at a time.
+alias XQuad = vec4<f32>;
+
+fn read_quad(first_row: u32, quad: u32) -> XQuad {
+  return read_x(first_row, quad);
+}
+
+fn put_quad(i: u32, x: XQuad) {
+  if (i < SLAB_QUADS) {
+    x_slab[i / 8u * X_CHUNK + i % 8u] = x;
+  }
+}
+
+// x for word `i` of the chunk at `at`.
+fn load_x8(at: u32, i: u32) -> X8 {
+  return X8(x_slab[at + 2u * i], x_slab[at + 2u * i + 1u]);
+}
+
+fn multiply8(w: array<vec4<f32>, 2>, x: X8, products: x_products) -> x_products {
+  var p = fma(w[0].xy, x.low.xy, products);
+  p = fma(w[0].zw, x.low.zw, p);
+  p = fma(w[1].xy, x.high.xy, p);
+  return fma(w[1].zw, x.high.zw, p);
+}
+
+fn finish(products: x_products) -> x_sums {
+  return (products.x + products.y) * DECODED_UNIT;
+}
+
+fn store_sums(column: u32, row: u32, sums: x_sums) {
+  column_sums[column * (8u * ROWS) + row] = sums;
+}
