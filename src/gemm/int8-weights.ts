@@ -89,7 +89,7 @@ async function makeParts(gpu: Gpu, weights: GpuWeights, chunkK: number): Promise
         POWER_OF_TWO: powerOfTwo(format),
         ...(macroSize && { MACRO_SIZE: macroSize }),
       },
-      modules: [...commonModules(format), INT8_WEIGHTS],
+      modules: [...commonModules(format, 'buffer'), INT8_WEIGHTS],
     }),
   );
   const stretches = int8Stretches(k, chunkK);

@@ -29,6 +29,8 @@ import int8SumsWhole from '../../shaders/int8_sums_whole.wgsl?raw';
 import int8TileVec2 from '../../shaders/int8_tile_vec2.wgsl?raw';
 import int8TileVec4 from '../../shaders/int8_tile_vec4.wgsl?raw';
 import int8Weights from '../../shaders/int8_weights.wgsl?raw';
+import conversionImmediates from '../../shaders/operands/conversion_immediates.wgsl?raw';
+import conversionUniform from '../../shaders/operands/conversion_uniform.wgsl?raw';
 import fp4Rows from '../../shaders/operands/fp4_rows.wgsl?raw';
 import halfFragments from '../../shaders/operands/half_fragments.wgsl?raw';
 import int8Chunks from '../../shaders/operands/int8_chunks.wgsl?raw';
@@ -45,6 +47,8 @@ import packProblem from '../../shaders/pack/problem.wgsl?raw';
 import packRowMax from '../../shaders/pack/row_max.wgsl?raw';
 import packScales from '../../shaders/pack/scales.wgsl?raw';
 import problem from '../../shaders/problem.wgsl?raw';
+import problemImmediates from '../../shaders/problem_immediates.wgsl?raw';
+import problemUniform from '../../shaders/problem_uniform.wgsl?raw';
 import reduceSplits from '../../shaders/reduce_splits.wgsl?raw';
 import reduceSubgroup from '../../shaders/reduce_subgroup.wgsl?raw';
 import reduceWorkgroup from '../../shaders/reduce_workgroup.wgsl?raw';
@@ -53,12 +57,12 @@ import rows4 from '../../shaders/rows_4.wgsl?raw';
 import xF16 from '../../shaders/x_f16.wgsl?raw';
 import xF32 from '../../shaders/x_f32.wgsl?raw';
 import type { ShaderModuleText } from '../gpu/shader.js';
+import type { UniformSource } from '../gpu/uniform-data.js';
 import type { GemmProblem } from './problem.js';
 
 const module = (name: string, source: string): ShaderModuleText => ({ name: `${name}.wgsl`, source });
 
 export const MODULES = {
-  problem: module('problem', problem),
   e2m1Half: module('formats/e2m1_half', e2m1Half),
   e2m1HalfSafe: module('formats/e2m1_half_safe', e2m1HalfSafe),
   e2m1Halves: module('formats/e2m1_halves', e2m1Halves),
@@ -73,6 +77,18 @@ export const MODULES = {
   reduceSubgroup: module('reduce_subgroup', reduceSubgroup),
   reduceWorkgroup: module('reduce_workgroup', reduceWorkgroup),
 } as const;
+
+/** The problem of a product, and where it lies. */
+export const PROBLEM_MODULES: Readonly<Record<UniformSource, readonly ShaderModuleText[]>> = {
+  buffer: [module('problem', problem), module('problem_uniform', problemUniform)],
+  immediates: [module('problem', problem), module('problem_immediates', problemImmediates)],
+};
+
+/** Where a conversion finds its sizes, which it declares itself. */
+export const CONVERSION_MODULES: Readonly<Record<UniformSource, ShaderModuleText>> = {
+  buffer: module('operands/conversion_uniform', conversionUniform),
+  immediates: module('operands/conversion_immediates', conversionImmediates),
+};
 
 /** Handling of as many rows of w at a time as the constant ROWS says. */
 export const ROWS_MODULES: Readonly<Record<number, ShaderModuleText>> = {
@@ -132,9 +148,12 @@ export const PACK_MODULES = {
 } as const;
 
 /** What every kernel is composed with: the problem and the scales of the weight format. */
-export function commonModules(p: Pick<GemmProblem, 'format' | 'macroSize'>): ShaderModuleText[] {
+export function commonModules(
+  p: Pick<GemmProblem, 'format' | 'macroSize'>,
+  source: UniformSource,
+): ShaderModuleText[] {
   return [
-    MODULES.problem,
+    ...PROBLEM_MODULES[source],
     module('formats/scale_bytes', scaleBytes),
     p.format === 'mxfp4' ? module('formats/mxfp4', mxfp4) : module('formats/nvfp4', nvfp4),
     p.macroSize ? module('formats/macro_mbs', macroMbs) : module('formats/macro_none', macroNone),

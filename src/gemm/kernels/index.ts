@@ -2,9 +2,10 @@
 import type { Caps } from '../../gpu/caps.js';
 import type { Probe } from '../../gpu/probe.js';
 import type { ShaderDescription } from '../../gpu/shader.js';
+import type { UniformSource } from '../../gpu/uniform-data.js';
 import { activationBlock } from '../operands/int8.js';
 import { type GemmProblem, problemLabel } from '../problem.js';
-import { commonModules, epilogueModules, MODULES } from '../shaders.js';
+import { commonModules, epilogueModules, MODULES, PROBLEM_MODULES } from '../shaders.js';
 import { gemmDp4a } from './gemm-dp4a.js';
 import { gemmSubgroupMatrix } from './gemm-subgroup-matrix.js';
 import { gemmSubgroupMatrixI8 } from './gemm-subgroup-matrix-i8.js';
@@ -42,6 +43,7 @@ export function describeShader(
   c: KernelConstants,
   p: GemmProblem,
   probe: Probe,
+  source: UniformSource,
 ): ShaderDescription {
   const own = kernel.ownConstants ?? [];
   const given = Object.fromEntries(Object.entries(c).filter(([name]) => !own.includes(name)));
@@ -52,7 +54,7 @@ export function describeShader(
     ...(kernel.quietDiagnostics && { quietDiagnostics: kernel.quietDiagnostics }),
     constants: { ...formatConstants(kernel, p), SPLIT_K: 1, ...given, ...epilogue.constants },
     aliases: epilogue.aliases,
-    modules: [...commonModules(p), ...epilogue.modules, ...kernel.modules(c, p, probe)],
+    modules: [...commonModules(p, source), ...epilogue.modules, ...kernel.modules(c, p, probe)],
   };
 }
 
@@ -60,7 +62,7 @@ export function describeShader(
 export const REDUCE_WORKGROUP = 128;
 
 /** The shader that adds up the SPLIT_K parts of a product. */
-export function describeReduction(splits: number, p: GemmProblem): ShaderDescription {
+export function describeReduction(splits: number, p: GemmProblem, source: UniformSource): ShaderDescription {
   const epilogue = epilogueModules(p, 1);
   return {
     label: `reduce_splits.${problemLabel(p)}.k${splits}`,
@@ -72,7 +74,7 @@ export function describeReduction(splits: number, p: GemmProblem): ShaderDescrip
       ...epilogue.constants,
     },
     aliases: epilogue.aliases,
-    modules: [MODULES.problem, ...epilogue.modules, MODULES.reduceSplits],
+    modules: [...PROBLEM_MODULES[source], ...epilogue.modules, MODULES.reduceSplits],
   };
 }
 
