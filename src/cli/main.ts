@@ -73,7 +73,7 @@ onGpu(program.command('selftest'))
     '--quantizers',
     'check the quantizers against the CPU instead, byte for byte, on random bit patterns',
   )
-  .option('--values <count>', 'with --quantizers: values for each rule, 1e8 say', positiveInteger, 1e6)
+  .option('--values <count>', 'with --quantizers: values for each rule at least, 1e8 say', positiveInteger, 1e6)
   .option('--rules <names>', "with --quantizers: some of them by name, or 'main' (default: all)", list)
   .option('--seconds <time>', 'with --quantizers: when to stop early', Number)
   .action(selftest);
