@@ -116,6 +116,18 @@ test('doctor names the adapter, its tiers and limits', async () => {
   expect(JSON.parse(printed.join('\n')).caps.tiers).toContain('base');
 });
 
+test('selftest --layers prints a line for each layer and format, and refuses what it does not know', async () => {
+  const options = { cases: 1, maxSize: 1, seed: 1, layers: true, plans: 'first' } as const;
+  const small = { ...options, models: ['gpt-oss-20b'], formats: ['mxfp4'], m: [1], scaleDown: 48 };
+  await selftest(small);
+  const lines = printed.slice(1, -1);
+  expect(lines.length).toBe(7);
+  for (const line of lines) expect(line).toMatch(/^\d+ × \d+ mxfp4 \(gpt-oss-20b .*: [1-9]\d* products by/);
+  expect(printed.at(-1)).toMatch(/^[1-9]\d* products, 0 wrong$/);
+  await expect(selftest({ ...small, models: ['gpt-2'] })).rejects.toThrow(/model 'gpt-2'.*llama-3.1-8b/);
+  await expect(selftest({ ...small, formats: ['fp8'] })).rejects.toThrow(/format 'fp8'.*mxfp4-mbs128/);
+});
+
 test('selftest prints what it checked', async () => {
   await selftest({ cases: 2, maxSize: 64, seed: 3 });
   expect(printed.join('\n')).toMatch(/[1-9]\d* products \([1-9]\d* bit for bit\).* 0 wrong/);
