@@ -61,6 +61,13 @@ onGpu(program.command('gemm'))
   .addOption(new Option('--rounding <kind>', 'of the elements').choices(['nearest-even', 'stochastic']))
   .option('--hadamard', 'rotate by the 16-wide random Hadamard transform first')
   .option('--m <sizes>', 'rows of x', positiveIntegers, [1, 64])
+  .option(
+    '--activations <kinds>',
+    'what x is multiplied as: float, int8, mxfp4, nvfp4 (default: float)',
+    list,
+  )
+  .addOption(new Option('--x <type>', 'of x in its buffer').choices(['f32', 'f16']).default('f32'))
+  .addOption(new Option('--y <type>', 'of y in its buffer').choices(['f32', 'f16']).default('f32'))
   .option('--seed <integer>', 'of x, and of stochastic rounding', Number, 1)
   .option('--tune [file]', 'measure every kernel and take the fastest; measurements are kept in the file')
   .action(gemm);
