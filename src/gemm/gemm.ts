@@ -10,7 +10,7 @@ import { composeShader } from '../gpu/shader.js';
 import { UniformData, type UniformSource } from '../gpu/uniform-data.js';
 import type { ActivationOptions } from './activations.js';
 import { type Int8Part, int8Parts } from './int8-weights.js';
-import { describeReduction, describeShader, KERNELS, REDUCE_WORKGROUP } from './kernels/index.js';
+import { checksRows, describeReduction, describeShader, KERNELS, REDUCE_WORKGROUP } from './kernels/index.js';
 import { BINDINGS, type BindingName } from './kernels/kernel.js';
 import { Fp4Rows } from './operands/int8.js';
 import { createOperand, type Operand } from './operands/operand.js';
@@ -184,9 +184,11 @@ export class Gemm {
     bias: GPUBufferBinding | undefined,
   ): PartGroups {
     const partials = this.#partials && { buffer: this.#partials.buffer };
-    const epilogue = { y, ...(bias && { bias }) };
+    const kernel = KERNELS[this.plan.kernel];
+    const rowMax = { w_row_max: { buffer: part.rowMax } };
+    const epilogue = { y, ...(bias && { bias }), ...(checksRows(kernel, this.problem) && rowMax) };
     const problem = uniform.buffer && { problem: { buffer: uniform.buffer } };
-    const extra = KERNELS[this.plan.kernel].bindings ?? [];
+    const extra = kernel.bindings ?? [];
     const product = this.#createBindGroup(this.#pipeline, {
       ...problem,
       x,
@@ -196,7 +198,7 @@ export class Gemm {
       ...(part.macroScales && !int8 && { w_macro: { buffer: part.macroScales } }),
       ...(this.#sums && { sums: { buffer: this.#sums.buffer } }),
       ...(this.#operand && extra.includes('x_scales') && { x_scales: this.#operand.scales }),
-      ...(extra.includes('w_row_max') && { w_row_max: { buffer: part.rowMax } }),
+      ...(extra.includes('w_row_max') && rowMax),
       ...(partials ? { y: partials } : epilogue),
     });
     if (!(this.#reduction && partials)) return { product };
@@ -261,6 +263,7 @@ export function problemOf(w: GpuWeights, o: Omit<GemmOptions, 'weights' | 'plan'
     precision: o.precision ?? 'f16',
     ...(o.activations && { activations: o.activations }),
     ...(w.int8Snr !== undefined && { int8Snr: w.int8Snr }),
+    ...(w.nanScales && { nanScales: true }),
   });
 }
 
@@ -314,7 +317,7 @@ async function getPipelines(
   return Promise.all([
     getPipeline(gpu.device, composeShader(product)),
     splits > 1
-      ? getPipeline(gpu.device, composeShader(describeReduction(splits, problem, source)))
+      ? getPipeline(gpu.device, composeShader(describeReduction(KERNELS[kernel], splits, problem, source)))
       : undefined,
   ]);
 }

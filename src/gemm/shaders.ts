@@ -29,6 +29,8 @@ import int8SumsWhole from '../../shaders/int8_sums_whole.wgsl?raw';
 import int8TileVec2 from '../../shaders/int8_tile_vec2.wgsl?raw';
 import int8TileVec4 from '../../shaders/int8_tile_vec4.wgsl?raw';
 import int8Weights from '../../shaders/int8_weights.wgsl?raw';
+import nanRows from '../../shaders/nan_rows.wgsl?raw';
+import nanRowsNone from '../../shaders/nan_rows_none.wgsl?raw';
 import conversionImmediates from '../../shaders/operands/conversion_immediates.wgsl?raw';
 import conversionUniform from '../../shaders/operands/conversion_uniform.wgsl?raw';
 import fp4Rows from '../../shaders/operands/fp4_rows.wgsl?raw';
@@ -56,6 +58,7 @@ import rows2 from '../../shaders/rows_2.wgsl?raw';
 import rows4 from '../../shaders/rows_4.wgsl?raw';
 import xF16 from '../../shaders/x_f16.wgsl?raw';
 import xF32 from '../../shaders/x_f32.wgsl?raw';
+import { FORMATS } from '../formats/formats.js';
 import type { ShaderModuleText } from '../gpu/shader.js';
 import type { UniformSource } from '../gpu/uniform-data.js';
 import type { GemmProblem } from './problem.js';
@@ -110,6 +113,7 @@ export function halfScales(p: Pick<GemmProblem, 'format' | 'macroSize'>): Shader
     : module('formats/mxfp4_halves', mxfp4Halves);
 }
 
+const NAN_ROWS = module('nan_rows', nanRows);
 export const HADAMARD = module('hadamard', hadamard);
 export const HALF_FRAGMENTS = module('operands/half_fragments', halfFragments);
 export const INT8_CHUNKS = module('operands/int8_chunks', int8Chunks);
@@ -160,8 +164,18 @@ export function commonModules(
   ];
 }
 
-/** Where sums go: into y, or one of several parts of k into scratch memory. */
-export function epilogueModules(p: Pick<GemmProblem, 'y' | 'bias' | 'accumulate'>, splits = 1) {
+/** Scale byte of a block that had NaN or Inf. No other byte is larger, but for those with a sign, which scales have not. */
+export const nanByte = ({ format }: Pick<GemmProblem, 'format'>) => FORMATS[format].maxScaleByte + 1;
+
+/**
+ * Where sums go: into y, or one of several parts of k into scratch memory.
+ * @param checksRows whether rows of w may be NaN, which their largest scale bytes tell
+ */
+export function epilogueModules(
+  p: Pick<GemmProblem, 'format' | 'y' | 'bias' | 'accumulate'>,
+  checksRows: boolean,
+  splits = 1,
+) {
   if (splits > 1) {
     return {
       enables: [],
@@ -172,11 +186,12 @@ export function epilogueModules(p: Pick<GemmProblem, 'y' | 'bias' | 'accumulate'
   }
   return {
     enables: p.y === 'f16' ? ['f16'] : [],
-    constants: { BIAS: p.bias, ACCUMULATE: p.accumulate },
+    constants: { BIAS: p.bias, ACCUMULATE: p.accumulate, ...(checksRows && { NAN_BYTE: nanByte(p) }) },
     aliases: { y_type: p.y },
     modules: [
       module('epilogue', epilogue),
       p.bias ? module('bias_add', biasAdd) : module('bias_none', biasNone),
+      ...(checksRows ? [MODULES.rowMax, NAN_ROWS] : [module('nan_rows_none', nanRowsNone)]),
     ],
   };
 }

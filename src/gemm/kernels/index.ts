@@ -47,23 +47,32 @@ export function describeShader(
 ): ShaderDescription {
   const own = kernel.ownConstants ?? [];
   const given = Object.fromEntries(Object.entries(c).filter(([name]) => !own.includes(name)));
-  const epilogue = epilogueModules(p, c.SPLIT_K);
+  const epilogue = epilogueModules(p, checksRows(kernel, p), c.SPLIT_K);
   return {
     label: kernelLabel(kernel, c, p),
     enables: [...new Set([...(kernel.enables ?? []), ...epilogue.enables])],
     ...(kernel.quietDiagnostics && { quietDiagnostics: kernel.quietDiagnostics }),
     constants: { ...formatConstants(kernel, p), SPLIT_K: 1, ...given, ...epilogue.constants },
     aliases: epilogue.aliases,
-    modules: [...commonModules(p, source), ...epilogue.modules, ...kernel.modules(c, p, probe)],
+    // Kernels may read the rows' largest scales as well.
+    modules: [...new Set([...commonModules(p, source), ...epilogue.modules, ...kernel.modules(c, p, probe)])],
   };
 }
+
+/** Whether the last step of a product looks for rows of w that are NaN; in int8 weights their references are. */
+export const checksRows = (kernel: Kernel, p: GemmProblem) => p.nanScales === true && !kernel.int8Weights;
 
 /** Threads of a workgroup that adds up parts of k. */
 export const REDUCE_WORKGROUP = 128;
 
 /** The shader that adds up the SPLIT_K parts of a product. */
-export function describeReduction(splits: number, p: GemmProblem, source: UniformSource): ShaderDescription {
-  const epilogue = epilogueModules(p, 1);
+export function describeReduction(
+  kernel: Kernel,
+  splits: number,
+  p: GemmProblem,
+  source: UniformSource,
+): ShaderDescription {
+  const epilogue = epilogueModules(p, checksRows(kernel, p));
   return {
     label: `reduce_splits.${problemLabel(p)}.k${splits}`,
     enables: epilogue.enables,
