@@ -11,10 +11,11 @@ export type UniformSource = 'buffer' | 'immediates';
 export class UniformData {
   /** Absent with immediates. */
   readonly buffer?: GPUBuffer;
-  readonly #data: Uint32Array<ArrayBuffer>;
+  /** Not a view of it: Dawn in Node takes a quarter of the time over a plain buffer. */
+  readonly #data: ArrayBuffer;
 
   constructor(device: GPUDevice, label: string, data: Uint32Array<ArrayBuffer>, source: UniformSource) {
-    this.#data = data;
+    this.#data = data.slice().buffer;
     if (source === 'immediates') return;
     this.buffer = device.createBuffer({
       label,
