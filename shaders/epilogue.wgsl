@@ -6,7 +6,7 @@
 fn epilogue(value: f32, row: u32, col: u32) {
   let column = problem.first_col + col;
   let at = row * problem.columns + column;
-  var result = value * problem.global_scale;
+  var result = with_row(value, col) * problem.global_scale;
   if (BIAS) {
     result += bias_of(column);
   }

@@ -4,12 +4,11 @@
 // x: f32 or f16, read by load_x4; out: f32 as vec4s; a thread rotates one tile of sixteen.
 // Features: none.
 
-struct Rotation {
+struct Conversion {
   // Tiles of sixteen values.
   tiles: u32,
 }
 
-@group(0) @binding(0) var<uniform> rotation: Rotation;
 @group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
 
 // Stages of stride 1 and 2 inside a vec4.
@@ -25,7 +24,7 @@ fn main(
   @builtin(local_invocation_index) thread: u32,
 ) {
   let tile = (workgroup.y * grid.x + workgroup.x) * WORKGROUP + thread;
-  if (tile >= rotation.tiles) {
+  if (tile >= conversion.tiles) {
     return;
   }
   // TransformerEngine's signs: + + + - + - - - - - - + - + - -

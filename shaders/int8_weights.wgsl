@@ -26,7 +26,11 @@ fn scale_key(row: u32, block: u32) -> u32 {
   if (POWER_OF_TWO) {
     return scale_byte(row, block);
   }
-  return bitcast<u32>(block_scale(row, block) * macro_scale(row, block));
+  return select(
+    bitcast<u32>(block_scale(row, block) * macro_scale(row, block)),
+    0x7F800000u,
+    scale_byte(row, block) == NAN_BYTE,
+  );
 }
 
 fn multiplier(key: u32, largest: u32) -> u32 {
@@ -41,7 +45,7 @@ fn multiplier(key: u32, largest: u32) -> u32 {
   return u32(round(2048.0 * 127.0 / 96.0 * (bitcast<f32>(key) * down / (bitcast<f32>(largest) * down))));
 }
 
-// As bits, so that NaN passes, which is the scale of blocks that had NaN or Inf.
+// As bits, so that NaN passes, which is the scale of blocks that had NaN or Inf: their byte is NAN_BYTE.
 fn reference(largest: u32) -> u32 {
   if (POWER_OF_TWO) {
     return select(select(largest << 23u, 0x00400000u, largest == 0u), 0x7FC00000u, largest == 255u);

@@ -1,4 +1,5 @@
-// y[m, n] = x[m, k] · w[n, k]ᵀ (+ bias[n]) (+ y): what every kernel is given.
+// y[m, n] = x[m, k] · w[n, k]ᵀ (+ bias[n]) (+ y): what every kernel is given, by problem_uniform.wgsl or
+// problem_immediates.wgsl.
 
 struct Problem {
   m: u32,
@@ -12,8 +13,6 @@ struct Problem {
   columns: u32,
   first_col: u32,
 }
-
-@group(0) @binding(0) var<uniform> problem: Problem;
 
 // Which of SPLIT_K parts of k a workgroup sums over, for the epilogue.
 var<private> part_of_k: u32;

@@ -1,4 +1,5 @@
 // Block scales of NVFP4: non-negative E4M3, one byte per BLOCK_SIZE values; the tensor's scale is applied in the epilogue.
+// Byte 127, which stands for NaN, counts as 480 here: nan_rows.wgsl looks for it once an element of y.
 
 fn scale_value(byte: u32) -> f32 {
   let bits = byte & 0x7Fu;

@@ -12,7 +12,6 @@ struct Conversion {
 
 const NAN_BITS = 0x7FC00000u;
 
-@group(0) @binding(0) var<uniform> conversion: Conversion;
 @group(0) @binding(1) var<storage, read> codes: array<u32>;
 @group(0) @binding(2) var<storage, read_write> rows: array<vec4<u32>>;
 

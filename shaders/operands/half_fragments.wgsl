@@ -16,7 +16,6 @@ struct Conversion {
   cols: u32,
 }
 
-@group(0) @binding(0) var<uniform> conversion: Conversion;
 @group(0) @binding(2) var<storage, read_write> halves: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read_write> scales: array<f32>;
 

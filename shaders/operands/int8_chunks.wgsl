@@ -21,7 +21,6 @@ struct Conversion {
   cols: u32,
 }
 
-@group(0) @binding(0) var<uniform> conversion: Conversion;
 @group(0) @binding(2) var<storage, read_write> words: array<vec2<u32>>;
 // As bits, so that NaN passes.
 @group(0) @binding(3) var<storage, read_write> scales: array<u32>;

@@ -1,11 +1,10 @@
 // f32 from x in f16, read by load_x4, for quantizers, which take f32.
 // A thread takes four values. Features: none.
 
-struct Widening {
+struct Conversion {
   vectors: u32,
 }
 
-@group(0) @binding(0) var<uniform> widening: Widening;
 @group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
 
 @compute @workgroup_size(WORKGROUP)
@@ -15,7 +14,7 @@ fn main(
   @builtin(local_invocation_index) thread: u32,
 ) {
   let i = (workgroup.y * grid.x + workgroup.x) * WORKGROUP + thread;
-  if (i < widening.vectors) {
+  if (i < conversion.vectors) {
     out[i] = load_x4(i);
   }
 }

@@ -1,6 +1,8 @@
 /** Element types of safetensors files, and their values as f32. */
 import { InvalidArgumentError, UnsupportedError } from '../errors.js';
 import { E4M3_VALUES } from '../formats/e4m3.js';
+import { f16Values } from '../formats/f16.js';
+import { ieeeValues } from '../formats/ieee.js';
 
 /**
  * Bits of one element. The order is the alignment order of the reference implementation, low to high, which is also
@@ -104,8 +106,7 @@ export function toFloat32(bytes: Uint8Array, dtype: Dtype): Float32Array<ArrayBu
       break;
     }
     case 'F16':
-      f16Values ??= ieeeValues(5, 10);
-      lookUp(as16Bit(bytes), f16Values, values);
+      lookUp(as16Bit(bytes), f16Values(), values);
       break;
     case 'F8_E4M3':
       lookUp(bytes, E4M3_F32, values);
@@ -119,23 +120,6 @@ export function toFloat32(bytes: Uint8Array, dtype: Dtype): Float32Array<ArrayBu
 
 const E4M3_F32 = Float32Array.from(E4M3_VALUES);
 const E5M2_F32 = ieeeValues(5, 2);
-/** 256 KiB, so made when first needed. */
-let f16Values: Float32Array | undefined;
-
-/** The value of each code of an IEEE-like format: sign, exponent, mantissa; the top exponent is Inf and NaN. */
-function ieeeValues(exponentBits: number, mantissaBits: number): Float32Array {
-  const bias = 2 ** (exponentBits - 1) - 1;
-  const top = 2 ** exponentBits - 1;
-  const one = 2 ** mantissaBits;
-  return Float32Array.from({ length: 2 ** (1 + exponentBits + mantissaBits) }, (_, code) => {
-    const sign = code >> (exponentBits + mantissaBits) ? -1 : 1;
-    const exponent = (code >> mantissaBits) & top;
-    const mantissa = code & (one - 1);
-    if (exponent === top) return mantissa === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
-    if (exponent === 0) return sign * mantissa * 2 ** (1 - bias - mantissaBits);
-    return sign * (one + mantissa) * 2 ** (exponent - bias - mantissaBits);
-  });
-}
 
 function lookUp(codes: Uint8Array | Uint16Array, table: Float32Array, values: Float32Array): void {
   for (let i = 0; i < values.length; i++) values[i] = table[codes[i]!]!;

@@ -6,7 +6,9 @@ import { openFile } from '../checkpoint/file-source.js';
 import { type FloatMatrix, readMatrix } from '../checkpoint/matrix-source.js';
 import { readSafetensorsHeader } from '../checkpoint/safetensors.js';
 import { InvalidArgumentError } from '../errors.js';
+import { fromF16, toF16 } from '../formats/f16.js';
 import { FORMATS, type Format } from '../formats/formats.js';
+import type { Activations } from '../gemm/activations.js';
 import { createGemm, problemOf } from '../gemm/gemm.js';
 import { KERNELS } from '../gemm/kernels/index.js';
 import { pickColumns, problemReference, worstError } from '../gemm/reference.js';
@@ -47,6 +49,11 @@ export interface GemmCommandOptions extends GpuOptions {
   rounding?: 'nearest-even' | 'stochastic';
   hadamard?: boolean;
   m: number[];
+  /** What x is multiplied as; float by default. */
+  activations?: Activations['kind'][];
+  /** Types of x and y in their buffers; f32 by default. */
+  x?: 'f32' | 'f16';
+  y?: 'f32' | 'f16';
   seed: number;
   /** True, or the file that keeps the measurements. */
   tune?: boolean | string;
@@ -78,6 +85,9 @@ interface Row {
   m: number;
   n: number;
   k: number;
+  activations: Activations['kind'];
+  xType: 'f32' | 'f16';
+  yType: 'f32' | 'f16';
   sqnrY: number;
   /** Largest error against f64 in parts of the bound, over `checkedColumns` columns of y. */
   errorOfBound: number;
@@ -104,7 +114,11 @@ export async function gemm(options: GemmCommandOptions): Promise<void> {
     const q = quantize(matrix.values, { ...recipe, rows: matrix.rows, cols: matrix.cols });
     const sqnrWeights = errorMetrics(matrix.values, dequantize(q)).sqnr;
     for (const m of options.m) {
-      rows.push(await measure(gpu, matrix, q, recipe, m, sqnrWeights, options.seed, storage));
+      for (const activations of options.activations ?? ['float']) {
+        const { x, y, seed } = options;
+        const product = { m, activations, x, y };
+        rows.push(await measure(gpu, matrix, q, recipe, product, sqnrWeights, seed, storage));
+      }
     }
   }
   if (options.json) {
@@ -197,24 +211,37 @@ function chooseRecipes(o: GemmCommandOptions): readonly Recipe[] {
 /** Products of f64 arithmetic that a check may take; beyond, columns of y are sampled. */
 const CHECK_BUDGET = 2e8;
 
+/** How a quantized matrix is multiplied. */
+interface Product {
+  m: number;
+  activations?: Activations['kind'] | undefined;
+  x?: 'f32' | 'f16' | undefined;
+  y?: 'f32' | 'f16' | undefined;
+}
+
 async function measure(
   gpu: Gpu,
   matrix: FloatMatrix,
   q: QuantizedMatrix,
   recipe: Recipe,
-  m: number,
+  { m, activations = 'float', x: xType = 'f32', y: yType = 'f32' }: Product,
   sqnrWeights: number,
   seed: number,
   storage: TuneStorage | undefined,
 ): Promise<Row> {
   const { rows: n, cols: k } = q;
-  const x = new Random(seed).normals(m * k);
+  const values = new Random(seed).normals(m * k);
+  // What the buffer holds is what the product is compared with.
+  const stored = xType === 'f16' ? toF16(values) : values;
+  const x = stored instanceof Uint16Array ? fromF16(stored) : stored;
+  const [xBytes, yBytes] = [stored.byteLength, m * n * (yType === 'f16' ? 2 : 4)];
   const weights = await uploadCopies(gpu, q, m);
-  const plan = storage && (await tuneGemm(gpu, problemOf(weights[0]!, { m }), { storage }));
-  const gemms = await Promise.all(weights.map((w) => createGemm(gpu, { m, weights: w, plan })));
+  const options = { m, activations, x: xType, y: yType };
+  const plan = storage && (await tuneGemm(gpu, problemOf(weights[0]!, options), { storage }));
+  const gemms = await Promise.all(weights.map((w) => createGemm(gpu, { ...options, weights: w, plan })));
   const gemm = gemms[0]!;
-  const xBuffer = createStorageBuffer(gpu.device, 'x', x);
-  const yBuffer = createStorageBuffer(gpu.device, 'y', m * n * 4);
+  const xBuffer = createStorageBuffer(gpu.device, 'x', stored);
+  const yBuffer = createStorageBuffer(gpu.device, 'y', yBytes);
   const timing = await time(
     gpu,
     (pass, i) => gemms[i % gemms.length]!.encode(pass, { x: xBuffer, y: yBuffer }),
@@ -225,7 +252,8 @@ async function measure(
       warmUpSeconds: isSoftware(gpu.adapterInfo) ? 0.1 : 0.8,
     },
   );
-  const y = new Float32Array(await readBuffer(gpu.device, yBuffer, m * n * 4));
+  const bytes = await readBuffer(gpu.device, yBuffer);
+  const y = yType === 'f16' ? fromF16(new Uint16Array(bytes, 0, m * n)) : new Float32Array(bytes, 0, m * n);
   for (const resource of [...gemms, ...weights, xBuffer, yBuffer]) resource.destroy();
 
   const columns = Math.max(1, Math.min(n, Math.floor(CHECK_BUDGET / (m * k))));
@@ -245,12 +273,15 @@ async function measure(
     m,
     n,
     k,
+    activations,
+    xType,
+    yType,
     sqnrY: errorMetrics(unquantizedProduct(x, matrix, m, picked), picks).sqnr,
-    errorOfBound: worstError(picks, reference, errors),
+    errorOfBound: worstError(picks, reference, errors, yType),
     checkedColumns: columns,
     microseconds: seconds * 1e6,
     timing,
-    gigabytesPerSecond: (byteLength(q) + 4 * (m * k + m * n)) / seconds / 1e9,
+    gigabytesPerSecond: (byteLength(q) + xBytes + yBytes) / seconds / 1e9,
     teraflops: (2 * m * n * k) / seconds / 1e12,
     adapter: adapterName(gpu),
     kernel: gemm.plan.label,
@@ -284,6 +315,7 @@ function formatTable(gpu: Gpu, matrix: FloatMatrix, rows: readonly Row[]): strin
     'bits/weight',
     'SQNR w dB',
     'm',
+    'x',
     'SQNR y dB',
     'µs',
     'GB/s',
@@ -299,7 +331,7 @@ function formatTable(gpu: Gpu, matrix: FloatMatrix, rows: readonly Row[]): strin
       'left',
       'right',
       'right',
-      'right',
+      'left',
       'right',
       'right',
       'right',
@@ -327,6 +359,7 @@ function formatTable(gpu: Gpu, matrix: FloatMatrix, rows: readonly Row[]): strin
       row.bitsPerWeight,
       row.sqnrWeights.toFixed(2),
       row.m,
+      row.activations,
       row.sqnrY.toFixed(2),
       row.microseconds.toFixed(1),
       significant(row.gigabytesPerSecond),

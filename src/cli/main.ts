@@ -3,14 +3,21 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import packageJson from '../../package.json' with { type: 'json' };
 import { Fp4Error } from '../errors.js';
+import { LAYER_FORMATS } from '../gemm/layers-selftest.js';
 import { doctor } from './doctor.js';
 import { gemm } from './gemm.js';
+import { MODEL_LAYERS } from './model-layers.js';
 import { selftest } from './selftest.js';
 
 const positiveInteger = (text: string): number => {
   const value = Number(text);
   if (!(Number.isSafeInteger(value) && value > 0))
     throw new InvalidArgumentError('It is a positive integer.');
+  return value;
+};
+const positiveNumber = (text: string): number => {
+  const value = Number(text);
+  if (!(value > 0)) throw new InvalidArgumentError('It is a positive number.');
   return value;
 };
 const list = (text: string): string[] => text.split(',').map((item) => item.trim());
@@ -54,6 +61,13 @@ onGpu(program.command('gemm'))
   .addOption(new Option('--rounding <kind>', 'of the elements').choices(['nearest-even', 'stochastic']))
   .option('--hadamard', 'rotate by the 16-wide random Hadamard transform first')
   .option('--m <sizes>', 'rows of x', positiveIntegers, [1, 64])
+  .option(
+    '--activations <kinds>',
+    'what x is multiplied as: float, int8, mxfp4, nvfp4 (default: float)',
+    list,
+  )
+  .addOption(new Option('--x <type>', 'of x in its buffer').choices(['f32', 'f16']).default('f32'))
+  .addOption(new Option('--y <type>', 'of y in its buffer').choices(['f32', 'f16']).default('f32'))
   .option('--seed <integer>', 'of x, and of stochastic rounding', Number, 1)
   .option('--tune [file]', 'measure every kernel and take the fastest; measurements are kept in the file')
   .action(gemm);
@@ -64,7 +78,7 @@ onGpu(program.command('doctor'))
 
 onGpu(program.command('selftest'))
   .description(
-    'check every kernel on this GPU against f64 on random problems, or the quantizers against the CPU',
+    'check every kernel on this GPU against f64 on random problems or the layers of models, or the quantizers against the CPU',
   )
   .option('--cases <count>', 'random problems', positiveInteger, 100)
   .option('--max-size <size>', 'largest m, n and k', positiveInteger, 300)
@@ -73,9 +87,26 @@ onGpu(program.command('selftest'))
     '--quantizers',
     'check the quantizers against the CPU instead, byte for byte, on random bit patterns',
   )
-  .option('--values <count>', 'with --quantizers: values for each rule, 1e8 say', positiveInteger, 1e6)
+  .option(
+    '--values <count>',
+    'with --quantizers: values for each rule at least, 1e8 say',
+    positiveInteger,
+    1e6,
+  )
   .option('--rules <names>', "with --quantizers: some of them by name, or 'main' (default: all)", list)
   .option('--seconds <time>', 'with --quantizers: when to stop early', Number)
+  .option('--layers', "check every plan for models' layers instead, random weights, a sample of y")
+  .option('--models <names>', `with --layers: ${Object.keys(MODEL_LAYERS).join(', ')} (default: all)`, list)
+  .option('--formats <names>', `with --layers: ${Object.keys(LAYER_FORMATS).join(', ')} (default: all)`, list)
+  .option('--m <sizes>', 'with --layers: rows of x (default: 1,16,256)', positiveIntegers)
+  .addOption(
+    new Option('--plans <which>', 'with --layers: every plan, or the first of each kernel').choices([
+      'all',
+      'first',
+    ]),
+  )
+  .option('--scale-down <factor>', 'with --layers: divides n and k, for software adapters', positiveNumber)
+  .option('--time-limit <seconds>', 'with --layers: when to stop early', positiveNumber)
   .action(selftest);
 
 try {

@@ -1,4 +1,6 @@
 import { availableParallelism } from 'node:os';
+import { InvalidArgumentError } from '../errors.js';
+import { describeLayerReport, LAYER_FORMATS, layersSelfTest } from '../gemm/layers-selftest.js';
 import {
   describeQuantizerReport,
   MAIN_QUANTIZER_RULES,
@@ -8,6 +10,7 @@ import {
 } from '../gemm/quantizer-selftest.js';
 import { describeReport, selfTest } from '../gemm/selftest.js';
 import { adapterName, type GpuOptions, openGpu } from './gpu-options.js';
+import { layerShapes, MODEL_LAYERS } from './model-layers.js';
 import { WorkerPool } from './worker-pool.js';
 
 export interface SelftestOptions extends GpuOptions {
@@ -18,6 +21,13 @@ export interface SelftestOptions extends GpuOptions {
   values?: number;
   rules?: string[];
   seconds?: number;
+  layers?: boolean;
+  models?: string[];
+  formats?: string[];
+  m?: number[];
+  plans?: 'all' | 'first';
+  scaleDown?: number;
+  timeLimit?: number;
 }
 
 const onProgress = (done: number, total: number) => {
@@ -27,6 +37,10 @@ const onProgress = (done: number, total: number) => {
 export async function selftest(options: SelftestOptions): Promise<void> {
   if (options.quantizers) {
     await selftestQuantizers(options);
+    return;
+  }
+  if (options.layers) {
+    await selftestLayers(options);
     return;
   }
   using gpu = await openGpu(options);
@@ -69,4 +83,49 @@ async function selftestQuantizers(options: SelftestOptions): Promise<void> {
   } finally {
     await pool.close();
   }
+}
+
+async function selftestLayers({
+  json,
+  m,
+  plans,
+  scaleDown,
+  timeLimit,
+  ...o
+}: SelftestOptions): Promise<void> {
+  const models = known('model', o.models, Object.keys(MODEL_LAYERS));
+  const formats = known('format', o.formats, Object.keys(LAYER_FORMATS)).map((name) => LAYER_FORMATS[name]!);
+  using gpu = await openGpu(o);
+  if (!json) console.log(`${adapterName(gpu)}: every plan for the layers of ${models.join(', ')}`);
+  const report = await layersSelfTest(gpu, {
+    layers: layerShapes(models, scaleDown),
+    formats,
+    m,
+    plans,
+    seconds: timeLimit,
+    onReport: json ? undefined : (layer) => console.log(describeLayerReport(layer)),
+  });
+  if (json) {
+    console.log(JSON.stringify({ adapter: adapterName(gpu), ...report }, null, 2));
+  } else {
+    const end = report.complete ? '' : '; the time was up before the end';
+    console.log(`${report.products} products, ${report.failures} wrong${end}`);
+  }
+  if (report.failures) process.exitCode = 1;
+}
+
+/** What was asked for, or all there is. @throws InvalidArgumentError for a name that is not known */
+function known(
+  what: string,
+  asked: readonly string[] | undefined,
+  all: readonly string[],
+): readonly string[] {
+  const unknown = asked?.find((name) => !all.includes(name));
+  if (unknown !== undefined) {
+    throw new InvalidArgumentError(
+      'selftest',
+      `${what} '${unknown}' is not known; there are ${all.join(', ')}`,
+    );
+  }
+  return asked ?? all;
 }

@@ -1,15 +1,16 @@
 import { InvalidArgumentError } from '../errors.js';
+import { f32ToBits } from '../formats/bits.js';
 import { BindingCache } from '../gpu/bindings.js';
 import { type BufferSlice, checkSlice, createStorageBuffer, readBuffer } from '../gpu/buffers.js';
-import { BufferUsage } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/gpu.js';
 import { foldGrid } from '../gpu/grid.js';
 import { getPipeline } from '../gpu/pipeline.js';
 import { acquireScratch, type Scratch } from '../gpu/scratch.js';
 import { composeShader } from '../gpu/shader.js';
+import { UniformData, type UniformSource } from '../gpu/uniform-data.js';
 import type { ActivationOptions } from './activations.js';
 import { type Int8Part, int8Parts } from './int8-weights.js';
-import { describeReduction, describeShader, KERNELS, REDUCE_WORKGROUP } from './kernels/index.js';
+import { checksRows, describeReduction, describeShader, KERNELS, REDUCE_WORKGROUP } from './kernels/index.js';
 import { BINDINGS, type BindingName } from './kernels/kernel.js';
 import { Fp4Rows } from './operands/int8.js';
 import { createOperand, type Operand } from './operands/operand.js';
@@ -54,7 +55,7 @@ export interface GemmBuffers {
 interface PartStep {
   readonly part: WeightPart;
   readonly int8?: Int8Part;
-  readonly uniform: GPUBuffer;
+  readonly uniform: UniformData;
   readonly workgroups: readonly [number, number, number];
 }
 
@@ -85,6 +86,7 @@ export class Gemm {
     plan: GemmPlan,
     weights: GpuWeights,
     stages: {
+      source: UniformSource;
       pipeline: GPUComputePipeline;
       reduction: GPUComputePipeline | undefined;
       rotation: Rotation | undefined;
@@ -105,7 +107,7 @@ export class Gemm {
     this.#parts = weights.parts.map((part, i) => ({
       part,
       ...(stages.int8 && { int8: stages.int8[i]! }),
-      uniform: this.#createUniform(part, weights),
+      uniform: this.#createUniform(part, weights, stages.source),
       workgroups: spreadGrid(KERNELS[plan.kernel], plan.constants, { ...problem, n: part.rows }, max),
     }));
     const rows = Math.max(...weights.parts.map((part) => part.rows));
@@ -119,7 +121,7 @@ export class Gemm {
 
   /**
    * Adds the product to a compute pass of the caller, who submits it. Allocates nothing on the GPU; the bind group of
-   * buffers seen before is reused.
+   * buffers seen before is reused. Leaves its own pipeline, bind group 0 and immediates set.
    * @throws InvalidArgumentError for a missing, small, misaligned or aliased buffer
    */
   encode(pass: GPUComputePassEncoder, buffers: GemmBuffers): void {
@@ -130,8 +132,9 @@ export class Gemm {
     const groups = this.#bindGroups.get(y, [this.#operand ? undefined : rows, bias], () =>
       this.#parts.map((step) => this.#createBindGroups(step, this.#operand?.x ?? rows, y, bias)),
     );
-    this.#parts.forEach(({ part, workgroups }, i) => {
+    this.#parts.forEach(({ part, uniform, workgroups }, i) => {
       pass.setPipeline(this.#pipeline);
+      uniform.encode(pass);
       pass.setBindGroup(0, groups[i]!.product);
       pass.dispatchWorkgroups(...workgroups);
       if (this.#reduction) {
@@ -157,23 +160,19 @@ export class Gemm {
     this.destroy();
   }
 
-  #createUniform(part: WeightPart, { globalScale = 1, globalScaleBuffer }: GpuWeights): GPUBuffer {
+  #createUniform(
+    part: WeightPart,
+    { globalScale = 1, globalScaleBuffer }: GpuWeights,
+    source: UniformSource,
+  ): UniformData {
+    const { device } = this.#gpu;
     const { m, n, k } = this.problem;
-    const data = new DataView(new ArrayBuffer(32));
-    [m, part.rows, k].forEach((value, i) => void data.setUint32(i * 4, value, true));
-    data.setFloat32(12, globalScale, true);
-    data.setUint32(16, n, true);
-    data.setUint32(20, part.firstRow, true);
-    const uniform = this.#gpu.device.createBuffer({
-      label: `fp4 ${this.plan.label} problem`,
-      size: 32,
-      usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST,
-    });
-    this.#gpu.device.queue.writeBuffer(uniform, 0, data.buffer);
-    if (globalScaleBuffer) {
-      const encoder = this.#gpu.device.createCommandEncoder({ label: 'fp4 global scale' });
-      encoder.copyBufferToBuffer(globalScaleBuffer, 0, uniform, 12, 4);
-      this.#gpu.device.queue.submit([encoder.finish()]);
+    const data = Uint32Array.of(m, part.rows, k, f32ToBits(globalScale), n, part.firstRow);
+    const uniform = new UniformData(device, `fp4 ${this.plan.label} problem`, data, source);
+    if (globalScaleBuffer && uniform.buffer) {
+      const encoder = device.createCommandEncoder({ label: 'fp4 global scale' });
+      encoder.copyBufferToBuffer(globalScaleBuffer, 0, uniform.buffer, 12, 4);
+      device.queue.submit([encoder.finish()]);
     }
     return uniform;
   }
@@ -185,10 +184,13 @@ export class Gemm {
     bias: GPUBufferBinding | undefined,
   ): PartGroups {
     const partials = this.#partials && { buffer: this.#partials.buffer };
-    const epilogue = { y, ...(bias && { bias }) };
-    const extra = KERNELS[this.plan.kernel].bindings ?? [];
+    const kernel = KERNELS[this.plan.kernel];
+    const rowMax = { w_row_max: { buffer: part.rowMax } };
+    const epilogue = { y, ...(bias && { bias }), ...(checksRows(kernel, this.problem) && rowMax) };
+    const problem = uniform.buffer && { problem: { buffer: uniform.buffer } };
+    const extra = kernel.bindings ?? [];
     const product = this.#createBindGroup(this.#pipeline, {
-      problem: { buffer: uniform },
+      ...problem,
       x,
       w_codes: { buffer: part.codes },
       w_scales: { buffer: int8 ? int8.multipliers : part.scales },
@@ -196,11 +198,11 @@ export class Gemm {
       ...(part.macroScales && !int8 && { w_macro: { buffer: part.macroScales } }),
       ...(this.#sums && { sums: { buffer: this.#sums.buffer } }),
       ...(this.#operand && extra.includes('x_scales') && { x_scales: this.#operand.scales }),
-      ...(extra.includes('w_row_max') && { w_row_max: { buffer: part.rowMax } }),
+      ...(extra.includes('w_row_max') && rowMax),
       ...(partials ? { y: partials } : epilogue),
     });
     if (!(this.#reduction && partials)) return { product };
-    const bindings = { problem: { buffer: uniform }, x: partials, ...epilogue };
+    const bindings = { ...problem, x: partials, ...epilogue };
     return { product, reduction: this.#createBindGroup(this.#reduction, bindings) };
   }
 
@@ -261,6 +263,7 @@ export function problemOf(w: GpuWeights, o: Omit<GemmOptions, 'weights' | 'plan'
     precision: o.precision ?? 'f16',
     ...(o.activations && { activations: o.activations }),
     ...(w.int8Snr !== undefined && { int8Snr: w.int8Snr }),
+    ...(w.nanScales && { nanScales: true }),
   });
 }
 
@@ -280,14 +283,17 @@ export async function createGemm(gpu: Gpu, options: GemmOptions): Promise<Gemm> 
   const { kernel, constants } = plan;
   const { takesFp4Rows, inner } = conversions(problem, plan, weights.hadamard);
   const chunkK = KERNELS[kernel].int8Weights?.(constants);
+  // A tensor scale that only the GPU knows is copied there, which takes a buffer.
+  const source = weights.globalScaleBuffer ? 'buffer' : await gpu.uniformSource();
   const [[pipeline, reduction], rotation, fp4Rows, operand, int8] = await Promise.all([
-    getPipelines(gpu, inner, plan),
+    getPipelines(gpu, inner, plan, source),
     weights.hadamard ? Rotation.create(gpu, problem) : undefined,
     takesFp4Rows ? Fp4Rows.create(gpu, weights.hadamard ? { ...problem, x: 'f32' } : problem) : undefined,
     createOperand(gpu, plan.operand, inner),
     chunkK ? int8Parts(gpu, weights, chunkK) : undefined,
   ]);
-  return new Gemm(gpu, problem, plan, weights, { pipeline, reduction, rotation, fp4Rows, operand, int8 });
+  const stages = { source, pipeline, reduction, rotation, fp4Rows, operand, int8 };
+  return new Gemm(gpu, problem, plan, weights, stages);
 }
 
 /** What x goes through before the kernel's own operand, and the problem that is left: f32 rows after either. */
@@ -304,12 +310,15 @@ async function getPipelines(
   gpu: Gpu,
   problem: GemmProblem,
   { kernel, constants }: GemmPlan,
+  source: UniformSource,
 ): Promise<[product: GPUComputePipeline, reduction: GPUComputePipeline | undefined]> {
   const splits = constants.SPLIT_K ?? 1;
-  const product = describeShader(KERNELS[kernel], constants, problem, await gpu.probe());
+  const product = describeShader(KERNELS[kernel], constants, problem, await gpu.probe(), source);
   return Promise.all([
     getPipeline(gpu.device, composeShader(product)),
-    splits > 1 ? getPipeline(gpu.device, composeShader(describeReduction(splits, problem))) : undefined,
+    splits > 1
+      ? getPipeline(gpu.device, composeShader(describeReduction(KERNELS[kernel], splits, problem, source)))
+      : undefined,
   ]);
 }
 
@@ -320,7 +329,8 @@ export interface WarmUpOptions {
 
 /**
  * Compiles what the products of a model need, in parallel and each kernel once, so that `createGemm` finds it ready.
- * Problems come from {@link problemOf} or by hand; those of rotated weights compile what follows the rotation.
+ * Problems come from {@link problemOf} or by hand; those of rotated weights compile what follows
+ * the rotation, and weights whose tensor scale is only on the GPU what they share with others.
  *
  * ```ts
  * await warmUp(gpu, layers.flatMap((weights) => [1, 16, 512].map((m) => problemOf(weights, { m }))));
@@ -332,7 +342,7 @@ export async function warmUp(
   problems: Iterable<GemmProblemOptions>,
   { onProgress }: WarmUpOptions = {},
 ): Promise<void> {
-  const caps = await gpu.usableCaps();
+  const [caps, source] = await Promise.all([gpu.usableCaps(), gpu.uniformSource()]);
   const all = [...problems].map((options) => {
     const problem = resolveProblem(options);
     return { problem, plan: planGemm(problem, caps) };
@@ -342,7 +352,7 @@ export async function warmUp(
     all.map(async ({ problem, plan }) => {
       const { takesFp4Rows, inner } = conversions(problem, plan, false);
       const [, fp4Rows, operand] = await Promise.all([
-        getPipelines(gpu, inner, plan),
+        getPipelines(gpu, inner, plan, source),
         takesFp4Rows ? Fp4Rows.create(gpu, problem) : undefined,
         createOperand(gpu, plan.operand, inner),
       ]);

@@ -15,7 +15,7 @@ import { composeShader } from '../gpu/shader.js';
 import { CHUNK, ROW_BLOCK } from '../matrix/pack.js';
 import type { QuantizedMatrix } from '../matrix/quantized-matrix.js';
 import { formatLabel, type GemmProblem } from './problem.js';
-import { commonModules, INT8_WEIGHTS } from './shaders.js';
+import { commonModules, INT8_WEIGHTS, nanByte } from './shaders.js';
 import type { GpuWeights, WeightPart } from './weights.js';
 
 /** Multipliers and references of a part of the weights, see shaders/int8_weights.wgsl. */
@@ -86,10 +86,11 @@ async function makeParts(gpu: Gpu, weights: GpuWeights, chunkK: number): Promise
         WORKGROUP,
         CHUNK_K: chunkK,
         BLOCK_SIZE: blockSize,
+        NAN_BYTE: nanByte(format),
         POWER_OF_TWO: powerOfTwo(format),
         ...(macroSize && { MACRO_SIZE: macroSize }),
       },
-      modules: [...commonModules(format), INT8_WEIGHTS],
+      modules: [...commonModules(format, 'buffer'), INT8_WEIGHTS],
     }),
   );
   const stretches = int8Stretches(k, chunkK);

@@ -35,6 +35,11 @@ export interface GemmProblem {
    * such kernels are left out. `GpuWeights` knows it.
    */
   readonly int8Snr?: number;
+  /**
+   * Whether blocks of weights may have the scale that stands for NaN, because the GPU quantized them and nobody has
+   * seen them since: their rows' columns of y are NaN then. `GpuWeights` knows it.
+   */
+  readonly nanScales?: boolean;
 }
 
 /** A problem with what has a default left out. */

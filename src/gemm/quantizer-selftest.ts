@@ -107,7 +107,7 @@ export interface QuantizerReference {
 }
 
 export interface QuantizerSelfTestOptions {
-  /** Values for each rule, about; 1e6 by default. */
+  /** Least number of values for each rule, filled up to whole rows; 1e6 by default. */
   values?: number | undefined;
   /** Names among {@link QUANTIZER_RULES}; all by default. */
   rules?: readonly string[] | undefined;
@@ -265,7 +265,7 @@ function tasksFor(rules: readonly string[], values: number, seed: number): Quant
   const count = Math.max(LEAST_MATRICES, Math.ceil(values / MOST_VALUES));
   return Array.from({ length: count }, (_, i) => {
     const cols = WIDTHS[i % WIDTHS.length]!;
-    const rows = Math.max(1, Math.round(values / count / cols));
+    const rows = Math.ceil(values / count / cols);
     return rules.map((rule, j) => ({ rule, rows, cols, seed: seed + i * rules.length + j }));
   }).flat();
 }

@@ -1,9 +1,7 @@
 import type { Gpu } from '../gpu/gpu.js';
-import { getPipeline } from '../gpu/pipeline.js';
 import { acquireScratch, type Scratch } from '../gpu/scratch.js';
-import { composeShader } from '../gpu/shader.js';
 import { HADAMARD_SIZE } from '../quantize/hadamard.js';
-import { Stage } from './operands/stage.js';
+import { compileStage, Stage, type StagePipeline } from './operands/stage.js';
 import type { GemmProblem } from './problem.js';
 import { HADAMARD, X_MODULES } from './shaders.js';
 
@@ -14,7 +12,7 @@ export class Rotation {
   readonly #stage: Stage;
   readonly #out: Scratch;
 
-  private constructor(gpu: Gpu, pipeline: GPUComputePipeline, m: number, k: number) {
+  private constructor(gpu: Gpu, pipeline: StagePipeline, m: number, k: number) {
     const tiles = (m * k) / HADAMARD_SIZE;
     this.#out = acquireScratch(gpu.device, 'rotated x', m * k * 4);
     this.#stage = new Stage(gpu, pipeline, {
@@ -26,12 +24,12 @@ export class Rotation {
   }
 
   static async create(gpu: Gpu, { m, k, x }: Pick<GemmProblem, 'm' | 'k' | 'x'>): Promise<Rotation> {
-    const shader = composeShader({
+    const pipeline = await compileStage(gpu, {
       label: `hadamard.${x}`,
       constants: { WORKGROUP },
       modules: [X_MODULES[x], HADAMARD],
     });
-    return new Rotation(gpu, await getPipeline(gpu.device, shader), m, k);
+    return new Rotation(gpu, pipeline, m, k);
   }
 
   /** Adds the rotation of x to the pass and returns where the result is, in f32. */

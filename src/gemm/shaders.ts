@@ -30,6 +30,10 @@ import int8SumsWhole from '../../shaders/int8_sums_whole.wgsl?raw';
 import int8TileVec2 from '../../shaders/int8_tile_vec2.wgsl?raw';
 import int8TileVec4 from '../../shaders/int8_tile_vec4.wgsl?raw';
 import int8Weights from '../../shaders/int8_weights.wgsl?raw';
+import nanRows from '../../shaders/nan_rows.wgsl?raw';
+import nanRowsNone from '../../shaders/nan_rows_none.wgsl?raw';
+import conversionImmediates from '../../shaders/operands/conversion_immediates.wgsl?raw';
+import conversionUniform from '../../shaders/operands/conversion_uniform.wgsl?raw';
 import fp4Rows from '../../shaders/operands/fp4_rows.wgsl?raw';
 import halfFragments from '../../shaders/operands/half_fragments.wgsl?raw';
 import int8Chunks from '../../shaders/operands/int8_chunks.wgsl?raw';
@@ -46,6 +50,8 @@ import packCodes from '../../shaders/pack/codes.wgsl?raw';
 import packProblem from '../../shaders/pack/problem.wgsl?raw';
 import packRowMax from '../../shaders/pack/row_max.wgsl?raw';
 import problem from '../../shaders/problem.wgsl?raw';
+import problemImmediates from '../../shaders/problem_immediates.wgsl?raw';
+import problemUniform from '../../shaders/problem_uniform.wgsl?raw';
 import reduceSplits from '../../shaders/reduce_splits.wgsl?raw';
 import rows2 from '../../shaders/rows_2.wgsl?raw';
 import rows4 from '../../shaders/rows_4.wgsl?raw';
@@ -55,13 +61,14 @@ import xRows1 from '../../shaders/x_rows_1.wgsl?raw';
 import xRows2 from '../../shaders/x_rows_2.wgsl?raw';
 import xRows4 from '../../shaders/x_rows_4.wgsl?raw';
 import xRows8 from '../../shaders/x_rows_8.wgsl?raw';
+import { FORMATS } from '../formats/formats.js';
 import type { ShaderModuleText } from '../gpu/shader.js';
+import type { UniformSource } from '../gpu/uniform-data.js';
 import type { GemmProblem } from './problem.js';
 
 const module = (name: string, source: string): ShaderModuleText => ({ name: `${name}.wgsl`, source });
 
 export const MODULES = {
-  problem: module('problem', problem),
   e2m1Half: module('formats/e2m1_half', e2m1Half),
   e2m1HalfSafe: module('formats/e2m1_half_safe', e2m1HalfSafe),
   e2m1Halves: module('formats/e2m1_halves', e2m1Halves),
@@ -75,6 +82,18 @@ export const MODULES = {
   reduceSplits: module('reduce_splits', reduceSplits),
   scaleWords: module('formats/scale_words', scaleWords),
 } as const;
+
+/** The problem of a product, and where it lies. */
+export const PROBLEM_MODULES: Readonly<Record<UniformSource, readonly ShaderModuleText[]>> = {
+  buffer: [module('problem', problem), module('problem_uniform', problemUniform)],
+  immediates: [module('problem', problem), module('problem_immediates', problemImmediates)],
+};
+
+/** Where a conversion finds its sizes, which it declares itself. */
+export const CONVERSION_MODULES: Readonly<Record<UniformSource, ShaderModuleText>> = {
+  buffer: module('operands/conversion_uniform', conversionUniform),
+  immediates: module('operands/conversion_immediates', conversionImmediates),
+};
 
 /** Handling of as many rows of w at a time as the constant ROWS says. */
 export const ROWS_MODULES: Readonly<Record<number, ShaderModuleText>> = {
@@ -104,6 +123,7 @@ export function halfScales(p: Pick<GemmProblem, 'format' | 'macroSize'>): Shader
     : module('formats/mxfp4_halves', mxfp4Halves);
 }
 
+const NAN_ROWS = module('nan_rows', nanRows);
 export const HADAMARD = module('hadamard', hadamard);
 export const HALF_FRAGMENTS = module('operands/half_fragments', halfFragments);
 export const INT8_CHUNKS = module('operands/int8_chunks', int8Chunks);
@@ -142,17 +162,30 @@ export const PACK_MODULES = {
 } as const;
 
 /** What every kernel is composed with: the problem and the scales of the weight format. */
-export function commonModules(p: Pick<GemmProblem, 'format' | 'macroSize'>): ShaderModuleText[] {
+export function commonModules(
+  p: Pick<GemmProblem, 'format' | 'macroSize'>,
+  source: UniformSource,
+): ShaderModuleText[] {
   return [
-    MODULES.problem,
+    ...PROBLEM_MODULES[source],
     module('formats/order', order),
     p.format === 'mxfp4' ? module('formats/mxfp4', mxfp4) : module('formats/nvfp4', nvfp4),
     p.macroSize ? module('formats/macro_mbs', macroMbs) : module('formats/macro_none', macroNone),
   ];
 }
 
-/** Where sums go: into y, or one of several parts of k into scratch memory. */
-export function epilogueModules(p: Pick<GemmProblem, 'y' | 'bias' | 'accumulate'>, splits = 1) {
+/** Scale byte of a block that had NaN or Inf. No other byte is larger, but for those with a sign, which scales have not. */
+export const nanByte = ({ format }: Pick<GemmProblem, 'format'>) => FORMATS[format].maxScaleByte + 1;
+
+/**
+ * Where sums go: into y, or one of several parts of k into scratch memory.
+ * @param checksRows whether rows of w may be NaN, which their largest scale bytes tell
+ */
+export function epilogueModules(
+  p: Pick<GemmProblem, 'format' | 'y' | 'bias' | 'accumulate'>,
+  checksRows: boolean,
+  splits = 1,
+) {
   if (splits > 1) {
     return {
       enables: [],
@@ -163,11 +196,12 @@ export function epilogueModules(p: Pick<GemmProblem, 'y' | 'bias' | 'accumulate'
   }
   return {
     enables: p.y === 'f16' ? ['f16'] : [],
-    constants: { BIAS: p.bias, ACCUMULATE: p.accumulate },
+    constants: { BIAS: p.bias, ACCUMULATE: p.accumulate, ...(checksRows && { NAN_BYTE: nanByte(p) }) },
     aliases: { y_type: p.y },
     modules: [
       module('epilogue', epilogue),
       p.bias ? module('bias_add', biasAdd) : module('bias_none', biasNone),
+      ...(checksRows ? [MODULES.rowMax, NAN_ROWS] : [module('nan_rows_none', nanRowsNone)]),
     ],
   };
 }

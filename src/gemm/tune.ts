@@ -1,16 +1,12 @@
 /** Choosing a kernel by measuring all that can run, on the caller's device. */
 import { UnsupportedError } from '../errors.js';
-import { FORMATS } from '../formats/formats.js';
-import { createStorageBuffer, readBuffer } from '../gpu/buffers.js';
 import type { Gpu } from '../gpu/gpu.js';
 import { type TimerOptions, time } from '../gpu/timer.js';
-import { type QuantizedMatrix, selectRows } from '../matrix/quantized-matrix.js';
-import { Random } from '../random.js';
-import { createGemm, type Gemm } from './gemm.js';
-import { KERNELS, type KernelConstants } from './kernels/index.js';
+import type { Gemm } from './gemm.js';
+import type { KernelConstants } from './kernels/index.js';
 import { candidatePlans, type GemmPlan } from './plan.js';
 import { type GemmProblem, type GemmProblemOptions, problemLabel, resolveProblem } from './problem.js';
-import { pickColumns, problemReference, worstError } from './reference.js';
+import { randomMatrix, Trial } from './trial.js';
 import { type GpuWeights, uploadCopies } from './weights.js';
 
 /** Where measurements are kept: a Map, a page's own storage, in Node `tuneFile` of `fp4-webgpu/node`. */
@@ -119,102 +115,45 @@ function parseMeasurements(text: string | null | undefined): Measurements {
   }
 }
 
-/** Random operands of a problem, what their product is, and copies of the weights to rotate through. */
+/** A problem to try plans on, and copies of its weights to rotate through. */
 class Bench {
   readonly #gpu: Gpu;
-  readonly #problem: GemmProblem;
-  readonly #q: QuantizedMatrix;
-  readonly #x: Float32Array;
-  readonly #bias: Float32Array | undefined;
+  readonly #trial: Trial;
   readonly #weights: readonly GpuWeights[];
-  readonly #buffers: { readonly x: GPUBuffer; readonly y: GPUBuffer; readonly bias?: GPUBuffer };
 
-  private constructor(gpu: Gpu, p: GemmProblem, q: QuantizedMatrix, weights: readonly GpuWeights[]) {
-    const random = new Random(2);
+  private constructor(gpu: Gpu, trial: Trial, weights: readonly GpuWeights[]) {
     this.#gpu = gpu;
-    this.#problem = p;
-    this.#q = q;
+    this.#trial = trial;
     this.#weights = weights;
-    this.#x = random.normals(p.m * p.k);
-    this.#bias = p.bias ? random.normals(p.n) : undefined;
-    this.#buffers = {
-      x: createStorageBuffer(gpu.device, 'fp4 tune x', this.#x),
-      y: createStorageBuffer(gpu.device, 'fp4 tune y', p.m * p.n * 4),
-      ...(this.#bias && { bias: createStorageBuffer(gpu.device, 'fp4 tune bias', this.#bias) }),
-    };
   }
 
   static async create(gpu: Gpu, p: GemmProblem): Promise<Bench> {
     const q = randomMatrix(p);
-    return new Bench(gpu, p, q, await uploadCopies(gpu, q, p.m));
+    const weights = await uploadCopies(gpu, q, p.m);
+    return new Bench(gpu, new Trial(gpu, p, q, { rows: p.m, columns: CHECKED_COLUMNS }), weights);
   }
 
   /** Median seconds of a plan, or undefined where it does not compile or is wrong. */
   async measure(plan: GemmPlan, timer: TimerOptions | undefined): Promise<number | undefined> {
-    // x and y are f32 here whatever they are in the problem, and y is overwritten: the kernels' work is the same.
-    const { m, bias, activations, precision } = this.#problem;
     let gemms: readonly Gemm[];
     try {
-      gemms = await Promise.all(
-        this.#weights.map((weights) =>
-          createGemm(this.#gpu, { m, weights, bias, activations, precision, plan }),
-        ),
-      );
+      gemms = await Promise.all(this.#weights.map((weights) => this.#trial.createGemm(weights, plan)));
     } catch {
       return undefined;
     }
     try {
+      // Written so that NaN is wrong.
+      if (!((await this.#trial.worstError(gemms[0]!)) <= 1)) return undefined;
       const run = (pass: GPUComputePassEncoder, i: number) =>
-        gemms[i % gemms.length]!.encode(pass, this.#buffers);
-      if (!(await this.#isRight(plan, run))) return undefined;
+        gemms[i % gemms.length]!.encode(pass, this.#trial.buffers);
       return (await time(this.#gpu, run, timer)).median;
     } finally {
       for (const gemm of gemms) gemm.destroy();
     }
   }
 
-  async #isRight(plan: GemmPlan, run: (pass: GPUComputePassEncoder, i: number) => void): Promise<boolean> {
-    const { device } = this.#gpu;
-    const { m, n } = this.#problem;
-    const encoder = device.createCommandEncoder({ label: 'fp4 tune' });
-    encoder.clearBuffer(this.#buffers.y);
-    const pass = encoder.beginComputePass();
-    run(pass, 0);
-    pass.end();
-    device.queue.submit([encoder.finish()]);
-    const y = new Float32Array(await readBuffer(device, this.#buffers.y, m * n * 4));
-
-    const columns = Math.min(n, CHECKED_COLUMNS);
-    const picked = Array.from({ length: columns }, (_, i) => Math.floor(((i + 1) * n) / columns) - 1);
-    const bias = this.#bias && Float32Array.from(picked, (col) => this.#bias![col]!);
-    const reference = problemReference(this.#x, selectRows(this.#q, picked), this.#problem, bias);
-    const errors = KERNELS[plan.kernel].errors(plan.constants, this.#problem);
-    return worstError(pickColumns(y, m, n, picked), reference, errors) <= 1;
-  }
-
   destroy(): void {
-    for (const resource of [...this.#weights, ...Object.values(this.#buffers)]) resource.destroy();
+    this.#trial.destroy();
+    for (const weights of this.#weights) weights.destroy();
   }
-}
-
-/** Random codes with scales around 1: the values do not matter for speed, their spread does not for the check. */
-function randomMatrix({ n, k, format, blockSize, macroSize }: GemmProblem): QuantizedMatrix {
-  const random = new Random(1);
-  const codes = new Uint32Array(Math.ceil((n * k) / 8));
-  for (let i = 0; i < codes.length; i++) codes[i] = random.u32();
-  const one = FORMATS[format].scaleFormat === 'e8m0' ? 127 : 0x38;
-  return {
-    format,
-    rows: n,
-    cols: k,
-    blockSize,
-    codes: new Uint8Array(codes.buffer, 0, (n * k) / 2),
-    scales: Uint8Array.from({ length: (n * k) / blockSize }, () => one + random.integer(-3, 3)),
-    ...(macroSize && {
-      macroSize,
-      macroScales: Uint8Array.from({ length: n * Math.ceil(k / macroSize) }, () => random.integer(0, 255)),
-    }),
-    globalScale: 1,
-    hadamard: false,
-  };
 }

@@ -53,11 +53,17 @@ export class GpuWeights {
    * bytes are on the GPU only. Plans refuse int8 matrices where it is low.
    */
   readonly int8Snr?: number;
+  /** Whether blocks may have the scale that stands for NaN: in weights that the GPU quantized. */
+  readonly nanScales: boolean;
   /** @internal By length of stretch, see {@link int8Parts}. */
   readonly int8Parts = new Map<number, Promise<readonly Int8Part[]>>();
 
   /** @internal Use {@link uploadWeights} or {@link weightsFromQuantized}. */
-  constructor(q: WeightSource, parts: readonly WeightPart[], int8Snr?: number) {
+  constructor(
+    q: WeightSource,
+    parts: readonly WeightPart[],
+    { int8Snr, nanScales = false }: { int8Snr?: number; nanScales?: boolean },
+  ) {
     this.format = q.format;
     this.n = q.rows;
     this.k = q.cols;
@@ -68,6 +74,7 @@ export class GpuWeights {
     this.hadamard = q.hadamard;
     this.parts = parts;
     if (int8Snr !== undefined) this.int8Snr = int8Snr;
+    this.nanScales = nanScales;
   }
 
   /** Bytes on the GPU. */
@@ -128,7 +135,7 @@ export async function uploadWeights(
       if (part.macroScales && packed.macroScales) writeBytes(device, part.macroScales, packed.macroScales);
       writeBytes(device, part.rowMax, packed.rowMax);
     }
-    return new GpuWeights(q, parts, sampledInt8Snr(q));
+    return new GpuWeights(q, parts, { int8Snr: sampledInt8Snr(q) });
   }
   const packer = await Packer.create(gpu, q);
   // One part's canonical bytes at a time: writes and submits are carried out in their order.
@@ -146,7 +153,7 @@ export async function uploadWeights(
   }
   // What was submitted still runs to its end.
   for (const buffer of temporary) buffer.destroy();
-  return new GpuWeights(q, parts, sampledInt8Snr(q));
+  return new GpuWeights(q, parts, { int8Snr: sampledInt8Snr(q) });
 }
 
 /**
@@ -171,7 +178,7 @@ export async function weightsFromQuantized(
   });
   const { format, rows, cols, blockSize, macroSize, hadamard } = q;
   const source = { format, rows, cols, blockSize, ...(macroSize && { macroSize }), hadamard };
-  return new GpuWeights({ ...source, globalScale: scale ?? 1 }, parts);
+  return new GpuWeights({ ...source, globalScale: scale ?? 1 }, parts, { nanScales: true });
 }
 
 /** Records and submits work, then destroys the buffers it names. */

@@ -1,6 +1,7 @@
 import { InvalidArgumentError, UnsupportedError } from '../errors.js';
 import { type AdapterInfo, type Caps, copyAdapterInfo, readCaps } from './caps.js';
 import { type Probe, probeDevice, usableCaps } from './probe.js';
+import type { UniformSource } from './uniform-data.js';
 
 /** Features that some kernel or measurement uses; requested where the adapter has them. */
 const USEFUL_FEATURES = [
@@ -45,6 +46,11 @@ export class Gpu {
   /** The capabilities without tiers that the probe found unusable: what `createGemm` plans with. */
   async usableCaps(): Promise<Caps> {
     return usableCaps(this.caps, await this.probe());
+  }
+
+  /** Where kernels find the few words they are given beside their buffers. */
+  async uniformSource(): Promise<UniformSource> {
+    return (await this.probe()).immediates ? 'immediates' : 'buffer';
   }
 
   /** Destroys the device if this object owns it; does nothing for a borrowed one or the second time. */

@@ -1,3 +1,4 @@
+import { DeviceLostError, UnsupportedError } from '../errors.js';
 import { createStorageBuffer, readBuffer } from './buffers.js';
 import type { Caps } from './caps.js';
 import { getPipeline } from './pipeline.js';
@@ -14,6 +15,8 @@ export interface Probe {
   readonly f16SubnormalProducts?: boolean;
   /** The newest dialect of subgroup-matrix loads that compiles; undefined without the feature. Kernels need 'template'. */
   readonly matrixDialect?: MatrixDialect | 'none';
+  /** Whether the immediates of a pass reach its shaders. */
+  readonly immediates: boolean;
 }
 
 const probes = new WeakMap<GPUDevice, Promise<Probe>>();
@@ -41,15 +44,17 @@ export function usableCaps(caps: Caps, probe: Probe): Caps {
 async function run(device: GPUDevice): Promise<Probe> {
   const has = (feature: string) => device.features.has(feature);
   const matrices = has('chromium-experimental-subgroup-matrix');
-  const [f16Subnormals, f16SubnormalProducts, matrixDialect] = await Promise.all([
+  const [f16Subnormals, f16SubnormalProducts, matrixDialect, immediates] = await Promise.all([
     unpackKeepsSubnormals(device),
     has('shader-f16') ? productsKeepSubnormals(device) : undefined,
     matrices ? newestDialect(device) : undefined,
+    immediatesArrive(device),
   ]);
   return {
     f16Subnormals,
     ...(f16SubnormalProducts !== undefined && { f16SubnormalProducts }),
     ...(matrixDialect && { matrixDialect }),
+    immediates,
   };
 }
 
@@ -70,8 +75,29 @@ async function productsKeepSubnormals(device: GPUDevice): Promise<boolean> {
   words[3] = bitcast<u32>(product * bitcast<vec2<f16>>(words[3]));`;
   // Times 2^12 it is ±2^-3, and times 2^-14 then ±2^-17.
   const words = [SUBNORMAL_HALVES, 0x6c006c00, 0, 0x04000400];
-  const [, , up, down] = await execute(device, 'probe products', body, words, ['f16']);
+  const [, , up, down] = await execute(device, 'probe products', body, words, { enables: ['f16'] });
   return up === 0xb0003000 && down === 0x80800080;
+}
+
+/** WebGPU's default for `maxImmediateSize`, and the words that fill it. */
+const IMMEDIATES = Uint32Array.from({ length: 16 }, (_, i) => 0x01020304 * (i + 1));
+
+async function immediatesArrive(device: GPUDevice): Promise<boolean> {
+  // Undefined where the host does not know of them.
+  if (!(device.limits.maxImmediateSize >= IMMEDIATES.byteLength)) return false;
+  const declarations = `struct Data { a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32> }
+var<immediate> data: Data;`;
+  const body = 'words[0] = data.a.x; words[1] = data.b.y; words[2] = data.c.z; words[3] = data.d.w;';
+  try {
+    const got = await execute(device, 'probe immediates', body, [0, 0, 0, 0], {
+      declarations,
+      prepare: (pass) => pass.setImmediates(0, IMMEDIATES),
+    });
+    return got.every((word, i) => word === IMMEDIATES[i * 5]);
+  } catch (cause) {
+    if (cause instanceof DeviceLostError) throw cause;
+    return false;
+  }
 }
 
 /** Runs a few lines on words that come from a buffer, so that no compiler can compute the answer in advance. */
@@ -80,9 +106,18 @@ async function execute(
   label: string,
   body: string,
   values: readonly number[],
-  enables: readonly string[] = [],
+  {
+    enables = [],
+    declarations = '',
+    prepare,
+  }: {
+    enables?: readonly string[];
+    declarations?: string;
+    prepare?: (pass: GPUComputePassEncoder) => void;
+  } = {},
 ): Promise<Uint32Array> {
-  const source = `@group(0) @binding(0) var<storage, read_write> words: array<u32>;
+  const source = `${declarations}
+@group(0) @binding(0) var<storage, read_write> words: array<u32>;
 @compute @workgroup_size(1)
 fn main() {
   ${body}
@@ -96,7 +131,7 @@ fn main() {
   });
   const pipeline = await getPipeline(device, shader);
   const words = createStorageBuffer(device, 'fp4 probe', Uint32Array.from(values));
-  try {
+  const submit = () => {
     const encoder = device.createCommandEncoder({ label: 'fp4 probe' });
     const pass = encoder.beginComputePass();
     pass.setPipeline(pipeline);
@@ -107,9 +142,22 @@ fn main() {
         entries: [{ binding: 0, resource: { buffer: words } }],
       }),
     );
+    prepare?.(pass);
     pass.dispatchWorkgroups(1);
     pass.end();
     device.queue.submit([encoder.finish()]);
+  };
+  try {
+    // Nothing is awaited before the scope is closed, so that it catches the probe's errors and no one else's.
+    let scope: Promise<GPUError | null>;
+    device.pushErrorScope('validation');
+    try {
+      submit();
+    } finally {
+      scope = device.popErrorScope();
+    }
+    const error = await scope;
+    if (error) throw new UnsupportedError('gpu', `${label}: ${error.message}`);
     return new Uint32Array(await readBuffer(device, words));
   } finally {
     words.destroy();

@@ -26,6 +26,11 @@ async function run(options: Partial<GemmCommandOptions>) {
   return JSON.parse(printed.join('\n'));
 }
 
+async function doctorJson(): Promise<string> {
+  await doctor({ json: true });
+  return printed.splice(0).join('\n');
+}
+
 describe('gemm', () => {
   test('runs with no argument on the sample and prints one table', async () => {
     await gemm({ m: [1], seed: 1 });
@@ -68,6 +73,40 @@ describe('gemm', () => {
     expect(sqnr('oas', 'dynamic 128')).toBeGreaterThan(sqnr('oas', 'none') + 0.8);
   });
 
+  test('multiplies with each kind of activations, x and y in the types asked for', async () => {
+    const activations = ['float', 'int8', 'mxfp4', 'nvfp4'] as const;
+    const { rows } = await run({
+      json: true,
+      m: [5],
+      format: ['nvfp4'],
+      activations: [...activations],
+      x: 'f16',
+    });
+    expect(rows.map((row: { activations: string }) => row.activations)).toEqual(activations);
+    for (const row of rows) {
+      expect(row.errorOfBound).toBeGreaterThan(0);
+      expect(row.errorOfBound).toBeLessThanOrEqual(1);
+      expect(row).toMatchObject({ xType: 'f16', yType: 'f32' });
+      expect(row.kernel).toContain(
+        row.activations === 'float' ? 'nvfp4.f16.' : `nvfp4.x${row.activations}.f16.`,
+      );
+    }
+    // x in eight bits costs little beside weights in four, x in four bits about as much as they do.
+    const [float, int8, mxfp4, nvfp4] = rows.map((row: { sqnrY: number }) => row.sqnrY);
+    expect(Math.abs(int8 - float)).toBeLessThan(0.5);
+    for (const sqnr of [mxfp4, nvfp4]) expect(sqnr).toBeLessThan(float - 1.5);
+  });
+
+  test('y in f16', async (context) => {
+    const { caps } = JSON.parse(await doctorJson());
+    if (!caps.tiers.includes('f16')) context.skip('the adapter has no f16');
+    const { rows } = await run({ json: true, m: [2], format: ['mxfp4'], y: 'f16' });
+    expect(rows[0].kernel).toContain('.y16.');
+    expect(rows[0].errorOfBound).toBeLessThanOrEqual(1);
+    // Most of the bound is the rounding to f16, and some sum comes near it.
+    expect(rows[0].errorOfBound).toBeGreaterThan(0.2);
+  });
+
   test('takes the kernel that was measured to be the fastest, and keeps the measurements', async () => {
     const file = join(await mkdtemp(join(tmpdir(), 'fp4-webgpu-')), 'tune.json');
     const options = { json: true, format: ['nvfp4'], tune: file };
@@ -88,6 +127,7 @@ describe('gemm', () => {
     [{ scale: ['best'] }, /unknown scale rule best/],
     [{ format: ['nvfp4'], block: [32] }, /no combination/],
     [{ macro: ['sometimes'] }, /macroScale = "sometimes"/],
+    [{ activations: ['fp8' as 'int8'] }, /activations "fp8" are unknown/],
   ])('refuses %o', async (options, message) => {
     await expect(run(options)).rejects.toThrow(message);
     expect(printed).toEqual([]);
@@ -114,6 +154,18 @@ test('doctor names the adapter, its tiers and limits', async () => {
   printed = [];
   await doctor({ json: true });
   expect(JSON.parse(printed.join('\n')).caps.tiers).toContain('base');
+});
+
+test('selftest --layers prints a line for each layer and format, and refuses what it does not know', async () => {
+  const options = { cases: 1, maxSize: 1, seed: 1, layers: true, plans: 'first' } as const;
+  const small = { ...options, models: ['gpt-oss-20b'], formats: ['mxfp4'], m: [1], scaleDown: 48 };
+  await selftest(small);
+  const lines = printed.slice(1, -1);
+  expect(lines.length).toBe(7);
+  for (const line of lines) expect(line).toMatch(/^\d+ × \d+ mxfp4 \(gpt-oss-20b .*: [1-9]\d* products by/);
+  expect(printed.at(-1)).toMatch(/^[1-9]\d* products, 0 wrong$/);
+  await expect(selftest({ ...small, models: ['gpt-2'] })).rejects.toThrow(/model 'gpt-2'.*llama-3.1-8b/);
+  await expect(selftest({ ...small, formats: ['fp8'] })).rejects.toThrow(/format 'fp8'.*mxfp4-mbs128/);
 });
 
 test('selftest prints what it checked', async () => {

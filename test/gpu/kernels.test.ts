@@ -32,6 +32,7 @@ describe.each(Object.values(KERNELS).map((kernel) => [kernel.id, kernel] as cons
       // SwiftShader's subgroups of four are too small for gemv_subgroup; lavapipe and GPUs have to run every kernel.
       if (thorough) expect(able.length, 'variants that this adapter can run').toBeGreaterThan(0);
       const probe = await context.gpu.probe();
+      const source = await context.gpu.uniformSource();
       // Where compiling takes long, all variants for one format, and all formats for one variant.
       const slow = !thorough || (adapterId() === 'lavapipe' && kernel.id.includes('matrix'));
       const every = thorough && (!slow || formatLabel(weights) === 'mxfp4-mbs128');
@@ -40,7 +41,7 @@ describe.each(Object.values(KERNELS).map((kernel) => [kernel.id, kernel] as cons
         for (const bias of constants === able[0] && !slow ? [false, true] : [true]) {
           const problem = { ...shape, bias };
           expect(planWith(kernel.id, constants, problem, caps).label).toContain(kernel.id);
-          await getPipeline(device, composeShader(describeShader(kernel, constants, problem, probe)));
+          await getPipeline(device, composeShader(describeShader(kernel, constants, problem, probe, source)));
         }
       }
     },
@@ -96,8 +97,10 @@ test.each([
   600_000,
 );
 
-test('decoding that does not rely on subnormal halves is right too', async () => {
-  const cautious = Object.create(context.gpu, { probe: { value: async () => ({ f16Subnormals: false }) } });
+test('decoding that does not rely on subnormal halves is right too, and so are problems in uniform buffers', async () => {
+  const cautious = Object.create(context.gpu, {
+    probe: { value: async () => ({ f16Subnormals: false, immediates: false }) },
+  });
   const { failures, products } = await selfTest(cautious, {
     cases: 20,
     seed: 4,

@@ -15,6 +15,7 @@ test('the probe finds out what is left open, and only where there is something t
       f16Subnormals: true,
       f16SubnormalProducts: true,
       matrixDialect: 'template',
+      immediates: true,
     });
 });
 
@@ -22,7 +23,7 @@ test('tiers that a probe refutes are not planned with', async () => {
   const { caps } = context.gpu;
   const all = { ...caps, tiers: ['base', 'f16', 'matrix-f16', 'matrix-i8'] as const };
   const tiers = (probe: Partial<Parameters<typeof usableCaps>[1]>) =>
-    usableCaps(all, { f16Subnormals: true, ...probe }).tiers;
+    usableCaps(all, { f16Subnormals: true, immediates: true, ...probe }).tiers;
   expect(tiers({ matrixDialect: 'template', f16SubnormalProducts: true })).toEqual(all.tiers);
   expect(tiers({ matrixDialect: 'template', f16SubnormalProducts: false })).toEqual([
     'base',

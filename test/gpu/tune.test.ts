@@ -1,7 +1,9 @@
 import { expect, test } from 'vitest';
+import { problemLabel, resolveProblem } from '../../src/gemm/problem.js';
 import {
   createGemm,
   type GemmProblemOptions,
+  type Gpu,
   KERNELS,
   problemOf,
   quantize,
@@ -89,6 +91,40 @@ test('leaves out a kernel that is wrong, and says so where none is left', async 
       kernel.errors = originals[i]!;
     });
   }
+});
+
+test('measures products in the types of the problem', async () => {
+  const { gpu } = context;
+  const y = gpu.caps.tiers.includes('f16') ? 'f16' : 'f32';
+  const shaders: string[] = [];
+  const device = new Proxy(gpu.device, {
+    get: (target, key) => {
+      const value: unknown = Reflect.get(target, key, target);
+      if (key === 'createShaderModule') {
+        return (descriptor: GPUShaderModuleDescriptor) => {
+          shaders.push(descriptor.label!);
+          return target.createShaderModule(descriptor);
+        };
+      }
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+  const watched = Object.create(gpu, { device: { value: device } }) as Gpu;
+  // Kernels on f16 matrices, which precision leaves out here, take software adapters minutes to compile.
+  const types = { x: 'f16', y, bias: true, accumulate: true, precision: 'f32' } as const;
+  const own: GemmProblemOptions = { m: 2, n: 41, k: 64, format: 'nvfp4', ...types };
+  const seen: [string, number | undefined][] = [];
+  const plan = await tuneGemm(watched, own, {
+    timer,
+    onProgress: ({ label }, seconds) => void seen.push([label, seconds]),
+  });
+  expect(seen.length).toBeGreaterThan(2);
+  for (const [label, seconds] of seen) {
+    expect(seconds, label).toBeGreaterThan(0);
+    // Parts of k end in scratch memory, and the reduction has the type of y.
+    expect(shaders).toContain(label);
+  }
+  expect(plan.label).toContain(`.${problemLabel(resolveProblem(own))}.`);
 });
 
 test('its plan is what createGemm takes', async () => {

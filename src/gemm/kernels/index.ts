@@ -2,9 +2,10 @@
 import type { Caps } from '../../gpu/caps.js';
 import type { Probe } from '../../gpu/probe.js';
 import type { ShaderDescription } from '../../gpu/shader.js';
+import type { UniformSource } from '../../gpu/uniform-data.js';
 import { activationBlock } from '../operands/int8.js';
 import { type GemmProblem, problemLabel } from '../problem.js';
-import { commonModules, epilogueModules, MODULES } from '../shaders.js';
+import { commonModules, epilogueModules, MODULES, PROBLEM_MODULES } from '../shaders.js';
 import { gemmDp4a } from './gemm-dp4a.js';
 import { gemmSubgroupMatrix } from './gemm-subgroup-matrix.js';
 import { gemmSubgroupMatrixI8 } from './gemm-subgroup-matrix-i8.js';
@@ -41,26 +42,36 @@ export function describeShader(
   c: KernelConstants,
   p: GemmProblem,
   probe: Probe,
+  source: UniformSource,
 ): ShaderDescription {
   const own = kernel.ownConstants ?? [];
   const given = Object.fromEntries(Object.entries(c).filter(([name]) => !own.includes(name)));
-  const epilogue = epilogueModules(p, c.SPLIT_K);
+  const epilogue = epilogueModules(p, checksRows(kernel, p), c.SPLIT_K);
   return {
     label: kernelLabel(kernel, c, p),
     enables: [...new Set([...(kernel.enables ?? []), ...epilogue.enables])],
     ...(kernel.quietDiagnostics && { quietDiagnostics: kernel.quietDiagnostics }),
     constants: { ...formatConstants(kernel, p), SPLIT_K: 1, ...given, ...epilogue.constants },
     aliases: epilogue.aliases,
-    modules: [...commonModules(p), ...epilogue.modules, ...kernel.modules(c, p, probe)],
+    // Kernels may read the rows' largest scales as well.
+    modules: [...new Set([...commonModules(p, source), ...epilogue.modules, ...kernel.modules(c, p, probe)])],
   };
 }
+
+/** Whether the last step of a product looks for rows of w that are NaN; in int8 weights their references are. */
+export const checksRows = (kernel: Kernel, p: GemmProblem) => p.nanScales === true && !kernel.int8Weights;
 
 /** Threads of a workgroup that adds up parts of k. */
 export const REDUCE_WORKGROUP = 128;
 
 /** The shader that adds up the SPLIT_K parts of a product. */
-export function describeReduction(splits: number, p: GemmProblem): ShaderDescription {
-  const epilogue = epilogueModules(p, 1);
+export function describeReduction(
+  kernel: Kernel,
+  splits: number,
+  p: GemmProblem,
+  source: UniformSource,
+): ShaderDescription {
+  const epilogue = epilogueModules(p, checksRows(kernel, p));
   return {
     label: `reduce_splits.${problemLabel(p)}.k${splits}`,
     enables: epilogue.enables,
@@ -71,7 +82,7 @@ export function describeReduction(splits: number, p: GemmProblem): ShaderDescrip
       ...epilogue.constants,
     },
     aliases: epilogue.aliases,
-    modules: [MODULES.problem, ...epilogue.modules, MODULES.reduceSplits],
+    modules: [...PROBLEM_MODULES[source], ...epilogue.modules, MODULES.reduceSplits],
   };
 }
 

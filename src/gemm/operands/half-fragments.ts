@@ -1,11 +1,9 @@
 import type { Gpu } from '../../gpu/gpu.js';
-import { getPipeline } from '../../gpu/pipeline.js';
 import { acquireScratch } from '../../gpu/scratch.js';
-import { composeShader } from '../../gpu/shader.js';
 import type { GemmProblem } from '../problem.js';
 import { HALF_FRAGMENTS, X_MODULES } from '../shaders.js';
 import type { Operand } from './operand.js';
-import { roundUp, StagedOperand } from './stage.js';
+import { compileStage, roundUp, StagedOperand } from './stage.js';
 
 /** x as f16 fragments of a subgroup matrix; see shaders/operands/half_fragments.wgsl. */
 export interface HalfFragmentsSpec {
@@ -26,12 +24,11 @@ export async function createHalfFragments(
   { m, k, x }: GemmProblem,
 ): Promise<Operand> {
   const { device } = gpu;
-  const shader = composeShader({
+  const pipeline = await compileStage(gpu, {
     label: `half_fragments.${x}.${spec.fragmentM}x${spec.fragmentK}`,
     constants: { WORKGROUP, FRAGMENT_M: spec.fragmentM, FRAGMENT_K: spec.fragmentK },
     modules: [X_MODULES[x], HALF_FRAGMENTS],
   });
-  const pipeline = await getPipeline(device, shader);
   const rows = roundUp(m, spec.tileM);
   const cols = roundUp(k, spec.tileK);
   const halves = acquireScratch(device, 'x fragments', rows * cols * 2);

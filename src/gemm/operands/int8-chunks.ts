@@ -1,12 +1,10 @@
 import type { Gpu } from '../../gpu/gpu.js';
-import { getPipeline } from '../../gpu/pipeline.js';
 import { acquireScratch } from '../../gpu/scratch.js';
-import { composeShader } from '../../gpu/shader.js';
 import { int8Stretches } from '../int8-weights.js';
 import type { GemmProblem } from '../problem.js';
 import { INT8_CHUNKS, X_MODULES } from '../shaders.js';
 import type { Operand } from './operand.js';
-import { roundUp, StagedOperand } from './stage.js';
+import { compileStage, roundUp, StagedOperand } from './stage.js';
 
 /** x as int8 with a scale for each row and stretch of k; see shaders/operands/int8_chunks.wgsl. */
 export interface Int8ChunksSpec {
@@ -25,13 +23,12 @@ export async function createInt8Chunks(
   { m, k, x }: GemmProblem,
 ): Promise<Operand> {
   const { device } = gpu;
-  const shader = composeShader({
+  const pipeline = await compileStage(gpu, {
     label: `int8_chunks.${x}.${spec.chunkK}`,
     enables: ['subgroups'],
     constants: { WORKGROUP, CHUNK_K: spec.chunkK },
     modules: [X_MODULES[x], INT8_CHUNKS],
   });
-  const pipeline = await getPipeline(device, shader);
   const cols = roundUp(k, spec.tileK);
   const stretches = m * int8Stretches(k, spec.chunkK);
   const words = acquireScratch(device, 'int8 chunks of x', m * cols);

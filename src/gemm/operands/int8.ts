@@ -1,14 +1,13 @@
 import { InvalidArgumentError } from '../../errors.js';
 import type { Gpu } from '../../gpu/gpu.js';
-import { getPipeline } from '../../gpu/pipeline.js';
 import { acquireScratch, type Scratch } from '../../gpu/scratch.js';
-import { composeShader, type ShaderDescription } from '../../gpu/shader.js';
+import type { ShaderDescription } from '../../gpu/shader.js';
 import { type Activations, activationSpec, activationsLabel, INT8_BLOCK } from '../activations.js';
 import { createQuantizer, type GpuQuantizer, type QuantizerBuffers } from '../gpu-quantizer.js';
 import type { GemmProblem } from '../problem.js';
 import { INT8_MODULES, X_MODULES } from '../shaders.js';
 import type { Operand } from './operand.js';
-import { roundUp, Stage } from './stage.js';
+import { compileStage, roundUp, Stage, type StagePipeline } from './stage.js';
 
 /** x as int8 with a scale a block; see shaders/operands/int8_layout.wgsl. */
 export interface Int8Spec {
@@ -52,7 +51,7 @@ export class Int8Operand implements Operand {
     const rows = roundUp(p.m, spec.tileM);
     const cols = roundUp(p.k, spec.tileK);
     const [pipeline, quantizer] = await Promise.all([
-      getPipeline(gpu.device, composeShader(describeConversion(p))),
+      compileStage(gpu, describeConversion(p)),
       QuantizerStage.create(gpu, p),
     ]);
     const x = acquireScratch(gpu.device, 'int8 x', rows * cols);
@@ -88,7 +87,7 @@ export class Fp4Rows {
   readonly #quantizer: QuantizerStage;
   readonly #conversion: Stage;
 
-  private constructor(gpu: Gpu, p: GemmProblem, quantizer: QuantizerStage, pipeline: GPUComputePipeline) {
+  private constructor(gpu: Gpu, p: GemmProblem, quantizer: QuantizerStage, pipeline: StagePipeline) {
     this.#quantizer = quantizer;
     this.#rows = acquireScratch(gpu.device, 'fp4 rows', p.m * p.k * 4);
     this.#conversion = new Stage(gpu, pipeline, {
@@ -105,16 +104,16 @@ export class Fp4Rows {
     const { scaleMxfp4, scaleNvfp4, macroMbs, macroNone, fp4Rows } = INT8_MODULES;
     const X_MACRO =
       activations.kind === 'mxfp4' && activations.macroScale !== 'none' ? activations.macroSize : undefined;
-    const shader = composeShader({
+    const shader: ShaderDescription = {
       label: `fp4_rows.${activationsLabel(activations)}`,
       constants: { WORKGROUP, X_BLOCK: activationBlock(activations), ...(X_MACRO && { X_MACRO }) },
       modules:
         activations.kind === 'nvfp4'
           ? [scaleNvfp4, fp4Rows]
           : [scaleMxfp4, X_MACRO ? macroMbs : macroNone, fp4Rows],
-    });
+    };
     const [pipeline, quantizer] = await Promise.all([
-      getPipeline(gpu.device, shader),
+      compileStage(gpu, shader),
       QuantizerStage.create(gpu, p),
     ]);
     if (!quantizer) throw new InvalidArgumentError('gemm', `activations ${activations.kind} are not FP4`);
@@ -165,7 +164,7 @@ class QuantizerStage {
   readonly #outputs: Omit<QuantizerBuffers, 'x'> & { readonly codes: GPUBuffer };
   readonly #scratch: readonly Scratch[];
 
-  private constructor(gpu: Gpu, quantizer: GpuQuantizer, p: GemmProblem, widening?: GPUComputePipeline) {
+  private constructor(gpu: Gpu, quantizer: GpuQuantizer, p: GemmProblem, widening?: StagePipeline) {
     const scratch: Scratch[] = [];
     const acquire = (name: string, bytes: number) => {
       scratch.push(acquireScratch(gpu.device, `int8 x ${name}`, roundUp(bytes, 4)));
@@ -204,7 +203,7 @@ class QuantizerStage {
     if (activations.kind === 'float' || activations.kind === 'int8') return undefined;
     const [quantizer, widening] = await Promise.all([
       createQuantizer(gpu, activationSpec(activations, m, k)),
-      p.x === 'f16' ? getPipeline(gpu.device, composeShader(WIDENING)) : undefined,
+      p.x === 'f16' ? compileStage(gpu, WIDENING) : undefined,
     ]);
     return new QuantizerStage(gpu, quantizer, p, widening);
   }

@@ -1,9 +1,12 @@
 /** What conversions of x have in common: one dispatch, and scratch buffers for what comes of it. */
 import { BindingCache } from '../../gpu/bindings.js';
-import { BufferUsage } from '../../gpu/constants.js';
 import type { Gpu } from '../../gpu/gpu.js';
 import { foldGrid } from '../../gpu/grid.js';
+import { getPipeline } from '../../gpu/pipeline.js';
 import type { Scratch } from '../../gpu/scratch.js';
+import { composeShader, type ShaderDescription } from '../../gpu/shader.js';
+import { UniformData, type UniformSource } from '../../gpu/uniform-data.js';
+import { CONVERSION_MODULES } from '../shaders.js';
 import type { Operand } from './operand.js';
 
 export interface StageDescription {
@@ -16,19 +19,32 @@ export interface StageDescription {
   readonly buffers: readonly (GPUBuffer | undefined)[];
 }
 
+/** A stage's shader, and where that looks for the uniform words. */
+export interface StagePipeline {
+  readonly pipeline: GPUComputePipeline;
+  readonly source: UniformSource;
+}
+
+/** Compiles a shader that declares the struct `Conversion` and reads `conversion`, which this adds. */
+export async function compileStage(gpu: Gpu, shader: ShaderDescription): Promise<StagePipeline> {
+  const source = await gpu.uniformSource();
+  const modules = [CONVERSION_MODULES[source], ...shader.modules];
+  return { pipeline: await getPipeline(gpu.device, composeShader({ ...shader, modules })), source };
+}
+
 /** One dispatch from x, which changes, to buffers that stay: bound as uniform, x, and the buffers. */
 export class Stage {
   readonly #gpu: Gpu;
   readonly #pipeline: GPUComputePipeline;
   readonly #label: string;
-  readonly #uniform: GPUBuffer;
+  readonly #uniform: UniformData;
   readonly #buffers: readonly (GPUBuffer | undefined)[];
   readonly #workgroups: readonly [number, number];
   readonly #bindGroups = new BindingCache<GPUBindGroup>();
 
   constructor(
     gpu: Gpu,
-    pipeline: GPUComputePipeline,
+    { pipeline, source }: StagePipeline,
     { label, uniform, workgroups, buffers }: StageDescription,
   ) {
     const { device } = gpu;
@@ -37,17 +53,13 @@ export class Stage {
     this.#label = `fp4 ${label}`;
     this.#buffers = buffers;
     this.#workgroups = foldGrid(workgroups, device.limits.maxComputeWorkgroupsPerDimension);
-    this.#uniform = device.createBuffer({
-      label: this.#label,
-      size: 16,
-      usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST,
-    });
-    device.queue.writeBuffer(this.#uniform, 0, Uint32Array.from(uniform));
+    this.#uniform = new UniformData(device, this.#label, Uint32Array.from(uniform), source);
   }
 
   /** Adds the dispatch to a pass; the bind group of an x seen before is reused. */
   encode(pass: GPUComputePassEncoder, x: GPUBufferBinding): void {
     pass.setPipeline(this.#pipeline);
+    this.#uniform.encode(pass);
     pass.setBindGroup(0, this.#bindGroup(x));
     pass.dispatchWorkgroups(...this.#workgroups);
   }
@@ -58,13 +70,13 @@ export class Stage {
 
   #bindGroup(x: GPUBufferBinding): GPUBindGroup {
     return this.#bindGroups.get(x, [], () => {
-      const own = this.#buffers.flatMap((buffer, i) =>
-        buffer ? [{ binding: i + 2, resource: { buffer } }] : [],
-      );
+      const bound = [this.#uniform.buffer, x, ...this.#buffers];
       return this.#gpu.device.createBindGroup({
         label: this.#label,
         layout: this.#pipeline.getBindGroupLayout(0),
-        entries: [{ binding: 0, resource: { buffer: this.#uniform } }, { binding: 1, resource: x }, ...own],
+        entries: bound.flatMap((resource, binding) =>
+          resource ? [{ binding, resource: 'buffer' in resource ? resource : { buffer: resource } }] : [],
+        ),
       });
     });
   }
@@ -80,7 +92,7 @@ export class StagedOperand implements Operand {
   /** Takes over the scratch buffers: what the stage writes, as bindings 2 and 3. */
   constructor(
     gpu: Gpu,
-    pipeline: GPUComputePipeline,
+    pipeline: StagePipeline,
     x: Scratch,
     scales: Scratch,
     description: Omit<StageDescription, 'buffers'>,

@@ -1,0 +1,3 @@
+// The problem in immediates, a language feature: immediate_address_space.
+
+var<immediate> problem: Problem;

@@ -1,0 +1,38 @@
+import { expect, test } from 'vitest';
+import { layerShapes, MODEL_LAYERS } from '../../src/cli/model-layers.js';
+import { LAYER_FORMATS } from '../../src/gemm/layers-selftest.js';
+import { resolveProblem } from '../../src/gemm/problem.js';
+
+const models = Object.keys(MODEL_LAYERS);
+
+test.each([1, 3, 16, 1000])('scaled down by %i, every layer is a problem in every format', (scale) => {
+  const shapes = layerShapes(models, scale);
+  for (const { n, k } of shapes) {
+    for (const format of Object.values(LAYER_FORMATS)) resolveProblem({ m: 1, n, k, ...format });
+  }
+  const all = models.flatMap((model) => MODEL_LAYERS[model]!.map(({ name }) => `${model} ${name}`));
+  expect(shapes.flatMap(({ name }) => name.split('; ')).sort()).toEqual(all.sort());
+  expect(new Set(shapes.map(({ n, k }) => `${n}x${k}`)).size).toBe(shapes.length);
+});
+
+test('layers of the same shape are listed once, under all their names', () => {
+  expect(layerShapes(['llama-3.1-8b', 'qwen3-8b'])).toContainEqual({
+    name: 'llama-3.1-8b q_proj; llama-3.1-8b o_proj; qwen3-8b q_proj; qwen3-8b o_proj',
+    n: 4096,
+    k: 4096,
+  });
+  expect(layerShapes(['gpt-oss-20b'], 10)).toContainEqual({
+    name: 'gpt-oss-20b experts.down_proj',
+    n: 288,
+    k: 288,
+  });
+});
+
+test('sizes that the models are known by', () => {
+  const sizes = (model: string) => MODEL_LAYERS[model]!.map(({ n, k }) => `${n}x${k}`);
+  expect(sizes('llama-3.1-8b')).toContain('14336x4096');
+  expect(sizes('qwen3-8b')).toContain('4096x12288');
+  expect(sizes('gpt-oss-20b')).toContain('5760x2880');
+  expect(sizes('nemotron-super-49b')).toContain('8192x28672');
+  expect(sizes('nemotron-ultra-253b')).toContain('53248x16384');
+});

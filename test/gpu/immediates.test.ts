@@ -1,0 +1,178 @@
+/** What dispatches are given beside their buffers, in immediates and in uniform buffers: the same products. */
+import { describe, expect, test } from 'vitest';
+import { createStorageBuffer, readBuffer } from '../../src/gpu/buffers.js';
+import { probeDevice } from '../../src/gpu/probe.js';
+import {
+  createGemm,
+  type Gpu,
+  type MatmulOptions,
+  matmul,
+  planWith,
+  problemOf,
+  type QuantizeOptions,
+  quantize,
+  quantizeOnGpu,
+  uploadWeights,
+  weightsFromQuantized,
+} from '../../src/index.js';
+import { adapterId, useGpu } from '../support/gpu.js';
+import { Random } from '../support/random.js';
+
+const context = useGpu();
+const random = new Random(41);
+
+/** The same device, counting the buffers made on it that are uniform. */
+function counting(gpu: Gpu, immediates: boolean): { gpu: Gpu; uniforms: () => number } {
+  let uniforms = 0;
+  const device = new Proxy(gpu.device, {
+    get: (target, key) => {
+      const value: unknown = Reflect.get(target, key, target);
+      if (key === 'createBuffer') {
+        return (descriptor: GPUBufferDescriptor) => {
+          if (descriptor.usage & 0x40) uniforms++;
+          return target.createBuffer(descriptor);
+        };
+      }
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+  const probe = async () => ({ ...(await gpu.probe()), immediates });
+  const stand = Object.create(gpu, { device: { value: device }, probe: { value: probe } }) as Gpu;
+  return { gpu: stand, uniforms: () => uniforms };
+}
+
+const CASES: readonly (readonly [
+  what: string,
+  matrix: Partial<QuantizeOptions> & Pick<QuantizeOptions, 'format'>,
+  options: MatmulOptions,
+])[] = [
+  ['x as it is', { format: 'mxfp4', macroScale: 'static' }, { m: 3 }],
+  ['a rotation', { format: 'nvfp4', hadamard: true }, { m: 2, bias: random.normals(40) }],
+  ['int8', { format: 'mxfp4' }, { m: 70, activations: 'int8' }],
+  ['FP4 activations for an integer kernel', { format: 'nvfp4' }, { m: 70, activations: 'nvfp4' }],
+  ['FP4 activations for a float kernel', { format: 'mxfp4' }, { m: 3, activations: 'mxfp4' }],
+  ['f16, where the device multiplies it', { format: 'nvfp4' }, { m: 70 }],
+];
+
+describe('gives the same product, and makes no uniform buffer', () => {
+  test.each(CASES)('%s', async (_, matrix, { m, ...options }) => {
+    const values = random.normals(40 * 160);
+    const x = random.normals(m * 160);
+    const q = quantize(values, { rows: 40, cols: 160, ...matrix });
+    using weights = await uploadWeights(context.gpu, q);
+    const results: Float32Array[] = [];
+    for (const immediates of [false, true]) {
+      const { gpu, uniforms } = counting(context.gpu, immediates);
+      results.push(await matmul(gpu, x, weights, { m, ...options }));
+      // The quantizer of FP4 activations has buffers of its own.
+      const own = options.activations?.toString().endsWith('fp4') ? 1 : 0;
+      if (immediates) expect(uniforms()).toBe(own);
+      else expect(uniforms()).toBeGreaterThan(own);
+    }
+    expect(results[0]!.some((value) => value !== 0)).toBe(true);
+    expect(results[1]).toEqual(results[0]);
+  });
+
+  test('parts of k, added up', async () => {
+    using weights = await uploadWeights(
+      context.gpu,
+      quantize(random.normals(40 * 2080), { rows: 40, cols: 2080, format: 'mxfp4' }),
+    );
+    const constants = { LANES: 16, GROUPS: 16, ROWS: 2, X_ROWS: 2, SLAB: 1024, SPLIT_K: 2 };
+    const plan = planWith('gemv', constants, problemOf(weights, { m: 2 }), context.gpu.caps);
+    const x = random.normals(2 * 2080);
+    const results: Float32Array[] = [];
+    for (const immediates of [false, true]) {
+      const { gpu, uniforms } = counting(context.gpu, immediates);
+      results.push(await matmul(gpu, x, weights, { m: 2, plan }));
+      expect(uniforms()).toBe(immediates ? 0 : 1);
+    }
+    expect(results[0]!.some((value) => value !== 0)).toBe(true);
+    expect(results[1]).toEqual(results[0]);
+  });
+});
+
+test('a tensor scale that only the GPU knows stays in a uniform buffer', async () => {
+  const values = random.normals(16 * 64).map((value) => value * 100);
+  const x = random.normals(2 * 64);
+  const options = { rows: 16, cols: 64, format: 'nvfp4' } as const;
+  const { gpu, uniforms } = counting(context.gpu, true);
+  using quantized = await quantizeOnGpu(gpu, values, options);
+  using there = await weightsFromQuantized(gpu, quantized);
+  using here = await uploadWeights(gpu, quantize(values, options));
+  const before = uniforms();
+  const y = await matmul(gpu, x, there, { m: 2 });
+  expect(uniforms()).toBe(before + 1);
+  expect(y).toEqual(await matmul(gpu, x, here, { m: 2 }));
+  expect(uniforms()).toBe(before + 1);
+});
+
+test('products of different shapes take turns in a pass', async () => {
+  const { gpu } = context;
+  const shapes = [
+    [3, 8],
+    [1, 24],
+    [3, 16],
+  ] as const;
+  const cases = await Promise.all(
+    shapes.map(async ([m, n]) => {
+      const q = quantize(random.normals(n * 64), { rows: n, cols: 64, format: 'nvfp4' });
+      const x = random.normals(m * 64);
+      const weights = await uploadWeights(gpu, q);
+      return { m, n, x, weights, alone: await matmul(gpu, x, weights, { m }) };
+    }),
+  );
+  const encoder = gpu.device.createCommandEncoder();
+  const pass = encoder.beginComputePass();
+  const outputs: GPUBuffer[] = [];
+  for (const { m, n, x, weights } of cases) {
+    const gemm = await createGemm(gpu, { m, weights });
+    const y = createStorageBuffer(gpu.device, 'y', 4 * m * n);
+    gemm.encode(pass, { x: createStorageBuffer(gpu.device, 'x', x), y });
+    outputs.push(y);
+  }
+  pass.end();
+  gpu.device.queue.submit([encoder.finish()]);
+  for (const [i, { alone, weights }] of cases.entries()) {
+    expect(new Float32Array(await readBuffer(gpu.device, outputs[i]!))).toEqual(alone);
+    weights.destroy();
+  }
+});
+
+describe('the probe', () => {
+  /** The device with some of its properties, and of its compute passes, replaced. */
+  function replaced(device: object, pass: object): GPUDevice {
+    const wrap = <T extends object>(target: T, instead: object): T =>
+      new Proxy(target, {
+        get: (_, key) => {
+          if (key in instead) return Reflect.get(instead, key);
+          const value: unknown = Reflect.get(target, key, target);
+          return typeof value === 'function' ? value.bind(target) : value;
+        },
+      });
+    const { device: original } = context.gpu;
+    return wrap(original, {
+      createCommandEncoder: (descriptor: GPUCommandEncoderDescriptor) => {
+        const encoder = original.createCommandEncoder(descriptor);
+        return wrap(encoder, {
+          beginComputePass: (d: GPUComputePassDescriptor) => wrap(encoder.beginComputePass(d), pass),
+        });
+      },
+      ...device,
+    });
+  }
+
+  test('finds them on every software adapter', async () => {
+    if (adapterId() !== 'system') expect((await context.gpu.probe()).immediates).toBe(true);
+  });
+
+  test.each([
+    ['the limit is missing', { limits: {} }, {}],
+    ['the limit is 0', { limits: { maxImmediateSize: 0 } }, {}],
+    ['passes cannot set them', {}, { setImmediates: undefined }],
+    ['they do not arrive', {}, { setImmediates: () => {} }],
+  ] as const)('finds none where %s', async (_, device, pass) => {
+    const { immediates } = await probeDevice(replaced(device, pass));
+    expect(immediates).toBe(false);
+  });
+});
