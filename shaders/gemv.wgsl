@@ -7,9 +7,10 @@
 // of a column has rows j, 8 + j, … of w, a column every so many-th chunk along k. So 32 neighbouring threads read whole
 // cache lines, and a chunk of x, which a column shares, is read once for ROWS rows of w. x lies in workgroup memory, SLAB
 // chunks at a time, in the form that x_rows_*.wgsl multiplies with; chunks are followed by an empty vec4, so that columns
-// meet different banks. Codes of the next chunk are on their way while one is multiplied, the first ones while x is
-// staged, but asked for after x: they would hold it up.
-// Past the end of k there are zeros in x, and the last chunk of w is repeated.
+// meet different banks. Codes of the next chunk are on their way while one is multiplied, the first ones while x
+// is staged, but asked for after x: they would hold it up.
+// Past the end of k there are zeros in x, and the last chunk of w is repeated. K is a constant, so that loops have
+// constant bounds; others are counted twice, against endless loops.
 // Sums of columns meet in workgroup memory at the end, in a fixed order.
 // The grid is (x, y, z): rows of w over x and y together (one dimension ends at 65535), rows of x and SPLIT_K parts of
 // k over z.
@@ -21,6 +22,11 @@
 @group(0) @binding(2) var<storage, read> w_codes: array<vec4<u32>>;
 
 const COLUMNS = THREADS / 8u;
+const CHUNKS = (K + 31u) / 32u;
+const SLABS = (CHUNKS + SLAB - 1u) / SLAB;
+const SPLIT_SLABS = (SLABS + SPLIT_K - 1u) / SPLIT_K;
+// Steps of all columns that a slab takes.
+const STEPS = (min(SLAB, CHUNKS) + COLUMNS - 1u) / COLUMNS;
 // Workgroups that share a block of rows.
 const SHARES = 4u / ROWS;
 // Pieces of four neighbours along k that a slab has of each row of x.
@@ -31,9 +37,8 @@ var<workgroup> column_sums: array<f32, THREADS * ROWS * X_ROWS>;
 
 // Four neighbours along k of a row of x, zeros past the edges.
 fn read_x(row: u32, quad: u32) -> vec4<f32> {
-  let k4 = problem.k / 4u;
-  if (row < problem.m && quad < k4) {
-    return load_x4(row * k4 + quad);
+  if (row < problem.m && quad < K / 4u) {
+    return load_x4(row * (K / 4u) + quad);
   }
   return vec4<f32>();
 }
@@ -45,9 +50,28 @@ struct Piece {
 }
 
 fn load_piece(block: u32, first: u32, j: u32, chunk: u32) -> Piece {
-  let at = min(chunk, chunks_per_row() - 1u);
-  let index = (block * chunks_per_row() + at) * 32u + first * 8u + j;
+  let at = min(chunk, CHUNKS - 1u);
+  let index = (block * CHUNKS + at) * 32u + first * 8u + j;
   return Piece(load_codes(index), load_scale_words(block, at, j));
+}
+
+fn multiply_chunk(sums: RowSums, piece: Piece, first: u32, x_at: u32) -> RowSums {
+  var low = RowProducts();
+  low = add_word(low, piece.codes, 0u, x_at);
+  low = add_word(low, piece.codes, 1u, x_at);
+  if (BLOCK_SIZE == 32u) {
+    low = add_word(low, piece.codes, 2u, x_at);
+    low = add_word(low, piece.codes, 3u, x_at);
+    return add_block(sums, low, row_scales(piece.scales, 0u, first));
+  }
+  var high = RowProducts();
+  high = add_word(high, piece.codes, 2u, x_at);
+  high = add_word(high, piece.codes, 3u, x_at);
+  return add_block(
+    add_block(sums, low, row_scales(piece.scales, 0u, first)),
+    high,
+    row_scales(piece.scales, 1u, first),
+  );
 }
 
 @compute @workgroup_size(THREADS)
@@ -66,52 +90,36 @@ fn main(
   let split = workgroup.z % SPLIT_K;
   part_of_k = split;
 
-  let chunks = chunks_per_row();
-  let slabs = (chunks + SLAB - 1u) / SLAB;
-  let first_slab = slabs * split / SPLIT_K;
-  let end_slab = slabs * (split + 1u) / SPLIT_K;
-
+  var slab = split * SPLIT_SLABS;
+  var x0 = read_quad(first_row, slab * SLAB_QUADS + thread);
+  var x1 = read_quad(first_row, slab * SLAB_QUADS + thread + THREADS);
+  var next = load_piece(block, first, j, slab * SLAB + column);
   var sums = RowSums();
-  var next: Piece;
-  for (var slab = first_slab; slab < end_slab; slab++) {
-    let first_chunk = slab * SLAB;
-    workgroupBarrier();
-    let x0 = read_quad(first_row, first_chunk * 8u + thread);
-    let x1 = read_quad(first_row, first_chunk * 8u + thread + THREADS);
-    next = load_piece(block, first, j, first_chunk + column);
+  for (var s = 0u; s < SPLIT_SLABS; s++) {
+    if (s > 0u) {
+      workgroupBarrier();
+    }
     put_quad(thread, x0);
-    if (SLAB_QUADS > THREADS) {
-      put_quad(thread + THREADS, x1);
-    }
-    for (var i = thread + 2u * THREADS; i < SLAB_QUADS; i += THREADS) {
-      put_quad(i, read_quad(first_row, first_chunk * 8u + i));
+    put_quad(thread + THREADS, x1);
+    for (var i = 2u; i < SLAB_QUADS / THREADS; i++) {
+      put_quad(thread + i * THREADS, read_quad(first_row, slab * SLAB_QUADS + thread + i * THREADS));
     }
     workgroupBarrier();
+    let first_chunk = slab * SLAB;
+    slab++;
+    if (s + 1u < SPLIT_SLABS) {
+      x0 = read_quad(first_row, slab * SLAB_QUADS + thread);
+      x1 = read_quad(first_row, slab * SLAB_QUADS + thread + THREADS);
+    }
 
-    let here = min(SLAB, chunks - first_chunk);
-    let steps = (here + COLUMNS - 1u) / COLUMNS;
-    for (var step = 0u; step < steps; step++) {
+    for (var step = 0u; step < STEPS; step++) {
+      if (first_chunk + step * COLUMNS >= CHUNKS) {
+        break;
+      }
       let piece = next;
       let slab_chunk = step * COLUMNS + column;
       next = load_piece(block, first, j, first_chunk + slab_chunk + COLUMNS);
-      let x_at = slab_chunk * X_CHUNK;
-      if (BLOCK_SIZE == 32u) {
-        var products = RowProducts();
-        products = add_word(products, piece.codes, 0u, x_at);
-        products = add_word(products, piece.codes, 1u, x_at);
-        products = add_word(products, piece.codes, 2u, x_at);
-        products = add_word(products, piece.codes, 3u, x_at);
-        sums = add_block(sums, products, row_scales(piece.scales, 0u, first));
-      } else {
-        var low = RowProducts();
-        low = add_word(low, piece.codes, 0u, x_at);
-        low = add_word(low, piece.codes, 1u, x_at);
-        sums = add_block(sums, low, row_scales(piece.scales, 0u, first));
-        var high = RowProducts();
-        high = add_word(high, piece.codes, 2u, x_at);
-        high = add_word(high, piece.codes, 3u, x_at);
-        sums = add_block(sums, high, row_scales(piece.scales, 1u, first));
-      }
+      sums = multiply_chunk(sums, piece, first, slab_chunk * X_CHUNK);
     }
   }
 

@@ -5,7 +5,7 @@
 
 // Byte of macro block `index` of weight row `row`.
 fn macro_byte(row: u32, index: u32) -> u32 {
-  return row_byte(w_macro[byte_word(row, index, (problem.k + MACRO_SIZE - 1u) / MACRO_SIZE)], row);
+  return row_byte(w_macro[byte_word(row, index, (size_k() + MACRO_SIZE - 1u) / MACRO_SIZE)], row);
 }
 
 // Byte of the macro block that chunk `chunk` belongs to.
@@ -25,7 +25,7 @@ fn macro_scale(row: u32, block: u32) -> f32 {
 
 // Factors of rows j, 8 + j, … of a block of rows, for a chunk, and 1/f of row 8 · i + j out of them.
 fn macro_word(block: u32, chunk: u32, j: u32) -> u32 {
-  let macros = (problem.k + MACRO_SIZE - 1u) / MACRO_SIZE;
+  let macros = (size_k() + MACRO_SIZE - 1u) / MACRO_SIZE;
   return w_macro[(block * macros + chunk / (MACRO_SIZE / 32u)) * 8u + j];
 }
 

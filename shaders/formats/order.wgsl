@@ -6,7 +6,7 @@
 
 // Weights lie in chunks of 32 values along k, the last one of a row filled up with zeros.
 fn chunks_per_row() -> u32 {
-  return (problem.k + 31u) / 32u;
+  return (size_k() + 31u) / 32u;
 }
 
 // Index of a row's chunk among vec4s of codes.

@@ -5,3 +5,8 @@
 fn row_max_byte(row: u32) -> u32 {
   return (w_row_max[row >> 2u] >> ((row & 3u) * 8u)) & 0xFFu;
 }
+
+// Those of rows 4 · i and on.
+fn row_max_word(i: u32) -> u32 {
+  return w_row_max[i];
+}

@@ -9,7 +9,6 @@ import { acquireScratch, type Scratch } from '../gpu/scratch.js';
 import { composeShader } from '../gpu/shader.js';
 import { UniformData, type UniformSource } from '../gpu/uniform-data.js';
 import type { ActivationOptions } from './activations.js';
-import { type Int8Part, int8Parts } from './int8-weights.js';
 import { checksRows, describeReduction, describeShader, KERNELS, REDUCE_WORKGROUP } from './kernels/index.js';
 import { BINDINGS, type BindingName } from './kernels/kernel.js';
 import { Fp4Rows } from './operands/int8.js';
@@ -54,7 +53,6 @@ export interface GemmBuffers {
 /** The product with a part of the weights. */
 interface PartStep {
   readonly part: WeightPart;
-  readonly int8?: Int8Part;
   readonly uniform: UniformData;
   readonly workgroups: readonly [number, number, number];
 }
@@ -73,7 +71,6 @@ export class Gemm {
   readonly #pipeline: GPUComputePipeline;
   readonly #reduction: GPUComputePipeline | undefined;
   readonly #partials: Scratch | undefined;
-  readonly #sums: Scratch | undefined;
   readonly #rotation: Rotation | undefined;
   readonly #fp4Rows: Fp4Rows | undefined;
   readonly #operand: Operand | undefined;
@@ -92,7 +89,6 @@ export class Gemm {
       rotation: Rotation | undefined;
       fp4Rows: Fp4Rows | undefined;
       operand: Operand | undefined;
-      int8: readonly Int8Part[] | undefined;
     },
   ) {
     this.problem = problem;
@@ -104,15 +100,12 @@ export class Gemm {
     this.#fp4Rows = stages.fp4Rows;
     this.#operand = stages.operand;
     const max = gpu.caps.limits.maxComputeWorkgroupsPerDimension;
-    this.#parts = weights.parts.map((part, i) => ({
+    this.#parts = weights.parts.map((part) => ({
       part,
-      ...(stages.int8 && { int8: stages.int8[i]! }),
       uniform: this.#createUniform(part, weights, stages.source),
       workgroups: spreadGrid(KERNELS[plan.kernel], plan.constants, { ...problem, n: part.rows }, max),
     }));
     const rows = Math.max(...weights.parts.map((part) => part.rows));
-    const sums = KERNELS[plan.kernel].sumsBytes?.(plan.constants, { ...problem, n: rows });
-    if (sums) this.#sums = acquireScratch(gpu.device, 'running sums', sums);
     if (this.#reduction) {
       const bytes = plan.constants.SPLIT_K! * problem.m * rows * 4;
       this.#partials = acquireScratch(gpu.device, 'parts of k', bytes);
@@ -150,7 +143,6 @@ export class Gemm {
   destroy(): void {
     for (const { uniform } of this.#parts) uniform.destroy();
     this.#partials?.release();
-    this.#sums?.release();
     this.#rotation?.destroy();
     this.#fp4Rows?.destroy();
     this.#operand?.destroy();
@@ -178,7 +170,7 @@ export class Gemm {
   }
 
   #createBindGroups(
-    { part, uniform, int8 }: PartStep,
+    { part, uniform }: PartStep,
     x: GPUBufferBinding,
     y: GPUBufferBinding,
     bias: GPUBufferBinding | undefined,
@@ -186,17 +178,15 @@ export class Gemm {
     const partials = this.#partials && { buffer: this.#partials.buffer };
     const kernel = KERNELS[this.plan.kernel];
     const rowMax = { w_row_max: { buffer: part.rowMax } };
-    const epilogue = { y, ...(bias && { bias }), ...(checksRows(kernel, this.problem) && rowMax) };
+    const epilogue = { y, ...(bias && { bias }), ...(checksRows(this.problem) && rowMax) };
     const problem = uniform.buffer && { problem: { buffer: uniform.buffer } };
     const extra = kernel.bindings ?? [];
     const product = this.#createBindGroup(this.#pipeline, {
       ...problem,
       x,
       w_codes: { buffer: part.codes },
-      w_scales: { buffer: int8 ? int8.multipliers : part.scales },
-      ...(int8 && { w_references: { buffer: int8.references } }),
-      ...(part.macroScales && !int8 && { w_macro: { buffer: part.macroScales } }),
-      ...(this.#sums && { sums: { buffer: this.#sums.buffer } }),
+      w_scales: { buffer: part.scales },
+      ...(part.macroScales && { w_macro: { buffer: part.macroScales } }),
       ...(this.#operand && extra.includes('x_scales') && { x_scales: this.#operand.scales }),
       ...(extra.includes('w_row_max') && rowMax),
       ...(partials ? { y: partials } : epilogue),
@@ -282,17 +272,15 @@ export async function createGemm(gpu: Gpu, options: GemmOptions): Promise<Gemm> 
   const plan = options.plan ?? planGemm(problem, await gpu.usableCaps());
   const { kernel, constants } = plan;
   const { takesFp4Rows, inner } = conversions(problem, plan, weights.hadamard);
-  const chunkK = KERNELS[kernel].int8Weights?.(constants);
   // A tensor scale that only the GPU knows is copied there, which takes a buffer.
   const source = weights.globalScaleBuffer ? 'buffer' : await gpu.uniformSource();
-  const [[pipeline, reduction], rotation, fp4Rows, operand, int8] = await Promise.all([
+  const [[pipeline, reduction], rotation, fp4Rows, operand] = await Promise.all([
     getPipelines(gpu, inner, plan, source),
     weights.hadamard ? Rotation.create(gpu, problem) : undefined,
     takesFp4Rows ? Fp4Rows.create(gpu, weights.hadamard ? { ...problem, x: 'f32' } : problem) : undefined,
     createOperand(gpu, plan.operand, inner),
-    chunkK ? int8Parts(gpu, weights, chunkK) : undefined,
   ]);
-  const stages = { source, pipeline, reduction, rotation, fp4Rows, operand, int8 };
+  const stages = { source, pipeline, reduction, rotation, fp4Rows, operand };
   return new Gemm(gpu, problem, plan, weights, stages);
 }
 
@@ -317,7 +305,7 @@ async function getPipelines(
   return Promise.all([
     getPipeline(gpu.device, composeShader(product)),
     splits > 1
-      ? getPipeline(gpu.device, composeShader(describeReduction(KERNELS[kernel], splits, problem, source)))
+      ? getPipeline(gpu.device, composeShader(describeReduction(splits, problem, source)))
       : undefined,
   ]);
 }

@@ -44,7 +44,7 @@ const TILED: Preference = { kernel: KERNELS.gemm_tiled, choose: chooseTiled };
 const SKINNY: Preference = { kernel: KERNELS.gemm_subgroup_matrix_skinny, choose: chooseSkinny };
 const MATRIX: Preference = { kernel: KERNELS.gemm_subgroup_matrix, choose: chooseLargestBusy };
 const DP4A: Preference = { kernel: KERNELS.gemm_dp4a, choose: chooseLargestBusy };
-const MATRIX_I8: Preference = { kernel: KERNELS.gemm_subgroup_matrix_i8, choose: chooseChunked };
+const MATRIX_I8: Preference = { kernel: KERNELS.gemm_subgroup_matrix_i8, choose: chooseLargestBusy };
 
 /** Kernels in the order in which they are preferred: the first that can compute the problem does. */
 function preferences({ m, activations: { kind } }: GemmProblem): readonly Preference[] {
@@ -179,16 +179,6 @@ function chooseLargestBusy(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
     `m = ${p.m}: tiles of ${kernel.tileLabel(constants)}, ` +
     (busy.length ? `the largest that give ${BUSY_WORKGROUPS} workgroups` : 'which give the most workgroups') +
     ((constants.SPLIT_K ?? 1) > 1 ? `, with k in ${constants.SPLIT_K} parts` : '');
-  return { constants, reason };
-}
-
-/** Scales for stretches of a row: one for a whole row would let an outlier in x take the precision of all others. */
-function chooseChunked(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
-  const constants = fitting(kernel, p, caps).find((c) => c.CHUNK_K! <= 1024);
-  if (!constants) return refused(kernel, p, caps);
-  const reason =
-    `m = ${p.m}: subgroup matrices of int8, tiles of ${kernel.tileLabel(constants)}, with a scale of x and w for each ` +
-    `${constants.CHUNK_K} values of a row`;
   return { constants, reason };
 }
 

@@ -2,12 +2,16 @@
 import biasAdd from '../../shaders/bias_add.wgsl?raw';
 import biasNone from '../../shaders/bias_none.wgsl?raw';
 import epilogue from '../../shaders/epilogue.wgsl?raw';
+import epilogueEach from '../../shaders/epilogue_each.wgsl?raw';
 import epiloguePartial from '../../shaders/epilogue_partial.wgsl?raw';
+import epiloguePartialQuads from '../../shaders/epilogue_partial_quads.wgsl?raw';
+import epilogueQuads from '../../shaders/epilogue_quads.wgsl?raw';
 import e2m1Half from '../../shaders/formats/e2m1_half.wgsl?raw';
 import e2m1HalfSafe from '../../shaders/formats/e2m1_half_safe.wgsl?raw';
 import e2m1Halves from '../../shaders/formats/e2m1_halves.wgsl?raw';
 import e2m1Int8 from '../../shaders/formats/e2m1_int8.wgsl?raw';
-import e2m1Int8Scaled from '../../shaders/formats/e2m1_int8_scaled.wgsl?raw';
+import e2m1Int8Floats from '../../shaders/formats/e2m1_int8_floats.wgsl?raw';
+import e2m1Int8Halves from '../../shaders/formats/e2m1_int8_halves.wgsl?raw';
 import macroMbs from '../../shaders/formats/macro_mbs.wgsl?raw';
 import macroNone from '../../shaders/formats/macro_none.wgsl?raw';
 import mxfp4 from '../../shaders/formats/mxfp4.wgsl?raw';
@@ -16,32 +20,32 @@ import mxfp4HalvesMbs from '../../shaders/formats/mxfp4_halves_mbs.wgsl?raw';
 import nvfp4 from '../../shaders/formats/nvfp4.wgsl?raw';
 import nvfp4Halves from '../../shaders/formats/nvfp4_halves.wgsl?raw';
 import order from '../../shaders/formats/order.wgsl?raw';
+import relativeMxfp4 from '../../shaders/formats/relative_mxfp4.wgsl?raw';
+import relativeNvfp4 from '../../shaders/formats/relative_nvfp4.wgsl?raw';
 import rowMax from '../../shaders/formats/row_max.wgsl?raw';
 import scaleWords from '../../shaders/formats/scale_words.wgsl?raw';
 import gemmDp4a from '../../shaders/gemm_dp4a.wgsl?raw';
 import gemmSubgroupMatrix from '../../shaders/gemm_subgroup_matrix.wgsl?raw';
-import gemmSubgroupMatrixI8 from '../../shaders/gemm_subgroup_matrix_i8.wgsl?raw';
 import gemmSubgroupMatrixSkinny from '../../shaders/gemm_subgroup_matrix_skinny.wgsl?raw';
 import gemmTiled from '../../shaders/gemm_tiled.wgsl?raw';
 import gemv from '../../shaders/gemv.wgsl?raw';
 import hadamard from '../../shaders/hadamard.wgsl?raw';
-import int8SumsParts from '../../shaders/int8_sums_parts.wgsl?raw';
-import int8SumsWhole from '../../shaders/int8_sums_whole.wgsl?raw';
-import int8TileVec2 from '../../shaders/int8_tile_vec2.wgsl?raw';
-import int8TileVec4 from '../../shaders/int8_tile_vec4.wgsl?raw';
-import int8Weights from '../../shaders/int8_weights.wgsl?raw';
+import kConstant from '../../shaders/k_constant.wgsl?raw';
+import kProblem from '../../shaders/k_problem.wgsl?raw';
+import matrixF16 from '../../shaders/matrix_f16.wgsl?raw';
+import matrixI8 from '../../shaders/matrix_i8.wgsl?raw';
 import nanRows from '../../shaders/nan_rows.wgsl?raw';
 import nanRowsNone from '../../shaders/nan_rows_none.wgsl?raw';
 import conversionImmediates from '../../shaders/operands/conversion_immediates.wgsl?raw';
 import conversionUniform from '../../shaders/operands/conversion_uniform.wgsl?raw';
 import fp4Rows from '../../shaders/operands/fp4_rows.wgsl?raw';
 import halfFragments from '../../shaders/operands/half_fragments.wgsl?raw';
-import int8Chunks from '../../shaders/operands/int8_chunks.wgsl?raw';
 import int8Expand from '../../shaders/operands/int8_expand.wgsl?raw';
 import int8Layout from '../../shaders/operands/int8_layout.wgsl?raw';
 import int8MacroMbs from '../../shaders/operands/int8_macro_mbs.wgsl?raw';
 import int8MacroNone from '../../shaders/operands/int8_macro_none.wgsl?raw';
 import int8Round from '../../shaders/operands/int8_round.wgsl?raw';
+import int8Rows from '../../shaders/operands/int8_rows.wgsl?raw';
 import int8ScaleMxfp4 from '../../shaders/operands/int8_scale_mxfp4.wgsl?raw';
 import int8ScaleNvfp4 from '../../shaders/operands/int8_scale_nvfp4.wgsl?raw';
 import widen from '../../shaders/operands/widen.wgsl?raw';
@@ -55,12 +59,13 @@ import problemUniform from '../../shaders/problem_uniform.wgsl?raw';
 import reduceSplits from '../../shaders/reduce_splits.wgsl?raw';
 import rows2 from '../../shaders/rows_2.wgsl?raw';
 import rows4 from '../../shaders/rows_4.wgsl?raw';
+import tileVec2 from '../../shaders/tile_vec2.wgsl?raw';
+import tileVec4 from '../../shaders/tile_vec4.wgsl?raw';
 import xF16 from '../../shaders/x_f16.wgsl?raw';
 import xF32 from '../../shaders/x_f32.wgsl?raw';
 import xRows1 from '../../shaders/x_rows_1.wgsl?raw';
 import xRows2 from '../../shaders/x_rows_2.wgsl?raw';
 import xRows4 from '../../shaders/x_rows_4.wgsl?raw';
-import xRows8 from '../../shaders/x_rows_8.wgsl?raw';
 import { FORMATS } from '../formats/formats.js';
 import type { ShaderModuleText } from '../gpu/shader.js';
 import type { UniformSource } from '../gpu/uniform-data.js';
@@ -106,7 +111,6 @@ export const X_ROWS_MODULES: Readonly<Record<number, ShaderModuleText>> = {
   1: module('x_rows_1', xRows1),
   2: module('x_rows_2', xRows2),
   4: module('x_rows_4', xRows4),
-  8: module('x_rows_8', xRows8),
 };
 
 /** Reading x as the type it has in its buffer. */
@@ -126,18 +130,24 @@ export function halfScales(p: Pick<GemmProblem, 'format' | 'macroSize'>): Shader
 const NAN_ROWS = module('nan_rows', nanRows);
 export const HADAMARD = module('hadamard', hadamard);
 export const HALF_FRAGMENTS = module('operands/half_fragments', halfFragments);
-export const INT8_CHUNKS = module('operands/int8_chunks', int8Chunks);
-export const INT8_WEIGHTS = module('int8_weights', int8Weights);
+export const INT8_ROWS = module('operands/int8_rows', int8Rows);
 
-/** Products of int8 matrices. */
-export const INT8_MATRIX_MODULES = {
-  kernel: module('gemm_subgroup_matrix_i8', gemmSubgroupMatrixI8),
-  decode: module('formats/e2m1_int8_scaled', e2m1Int8Scaled),
-  tileVec2: module('int8_tile_vec2', int8TileVec2),
-  tileVec4: module('int8_tile_vec4', int8TileVec4),
-  sumsParts: module('int8_sums_parts', int8SumsParts),
-  sumsWhole: module('int8_sums_whole', int8SumsWhole),
+/** What elements of subgroup matrices are, and the words of their tiles. */
+export const MATRIX_MODULES = {
+  f16: module('matrix_f16', matrixF16),
+  i8: module('matrix_i8', matrixI8),
+  int8Halves: module('formats/e2m1_int8_halves', e2m1Int8Halves),
+  int8Floats: module('formats/e2m1_int8_floats', e2m1Int8Floats),
+  tileVec2: module('tile_vec2', tileVec2),
+  tileVec4: module('tile_vec4', tileVec4),
 } as const;
+
+/** Block scales of weights as floats relative to their row's largest. */
+export function relativeScales({ format }: Pick<GemmProblem, 'format'>): ShaderModuleText {
+  return format === 'nvfp4'
+    ? module('formats/relative_nvfp4', relativeNvfp4)
+    : module('formats/relative_mxfp4', relativeMxfp4);
+}
 
 /** Bringing x to int8. */
 export const INT8_MODULES = {
@@ -161,13 +171,18 @@ export const PACK_MODULES = {
   rowMax: module('pack/row_max', packRowMax),
 } as const;
 
-/** What every kernel is composed with: the problem and the scales of the weight format. */
+/**
+ * What every kernel is composed with: the problem and the scales of the weight format.
+ * @param constantK whether k is the constant K of the shader
+ */
 export function commonModules(
   p: Pick<GemmProblem, 'format' | 'macroSize'>,
   source: UniformSource,
+  constantK = false,
 ): ShaderModuleText[] {
   return [
     ...PROBLEM_MODULES[source],
+    constantK ? module('k_constant', kConstant) : module('k_problem', kProblem),
     module('formats/order', order),
     p.format === 'mxfp4' ? module('formats/mxfp4', mxfp4) : module('formats/nvfp4', nvfp4),
     p.macroSize ? module('formats/macro_mbs', macroMbs) : module('formats/macro_none', macroNone),
@@ -180,18 +195,24 @@ export const nanByte = ({ format }: Pick<GemmProblem, 'format'>) => FORMATS[form
 /**
  * Where sums go: into y, or one of several parts of k into scratch memory.
  * @param checksRows whether rows of w may be NaN, which their largest scale bytes tell
+ * @param columns how many neighbouring columns a kernel hands over at a time, and whether those of y are whole vec4s
  */
 export function epilogueModules(
   p: Pick<GemmProblem, 'format' | 'y' | 'bias' | 'accumulate'>,
   checksRows: boolean,
   splits = 1,
+  columns: 'one' | 'four' | 'four-aligned' = 'one',
 ) {
+  const each = columns === 'four' ? [module('epilogue_each', epilogueEach)] : [];
+  const quads = columns === 'four-aligned';
   if (splits > 1) {
     return {
       enables: [],
       constants: {},
       aliases: {},
-      modules: [module('epilogue_partial', epiloguePartial)],
+      modules: quads
+        ? [module('epilogue_partial_quads', epiloguePartialQuads)]
+        : [module('epilogue_partial', epiloguePartial), ...each],
     };
   }
   return {
@@ -199,7 +220,8 @@ export function epilogueModules(
     constants: { BIAS: p.bias, ACCUMULATE: p.accumulate, ...(checksRows && { NAN_BYTE: nanByte(p) }) },
     aliases: { y_type: p.y },
     modules: [
-      module('epilogue', epilogue),
+      quads ? module('epilogue_quads', epilogueQuads) : module('epilogue', epilogue),
+      ...each,
       p.bias ? module('bias_add', biasAdd) : module('bias_none', biasNone),
       ...(checksRows ? [MODULES.rowMax, NAN_ROWS] : [module('nan_rows_none', nanRowsNone)]),
     ],

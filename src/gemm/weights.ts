@@ -15,7 +15,7 @@ import {
 } from '../matrix/pack.js';
 import { byteLength, type QuantizedMatrix, selectRows, validateMatrix } from '../matrix/quantized-matrix.js';
 import type { GpuQuantized } from './gpu-quantizer.js';
-import { destroyInt8Parts, type Int8Part, int8Snr } from './int8-weights.js';
+import { int8Snr } from './int8-weights.js';
 import { canonicalSizes, Packer } from './packer.js';
 
 /** Rows of a weight matrix that lie in buffers of their own. */
@@ -55,8 +55,6 @@ export class GpuWeights {
   readonly int8Snr?: number;
   /** Whether blocks may have the scale that stands for NaN: in weights that the GPU quantized. */
   readonly nanScales: boolean;
-  /** @internal By length of stretch, see {@link int8Parts}. */
-  readonly int8Parts = new Map<number, Promise<readonly Int8Part[]>>();
 
   /** @internal Use {@link uploadWeights} or {@link weightsFromQuantized}. */
   constructor(
@@ -83,7 +81,6 @@ export class GpuWeights {
   }
 
   destroy(): void {
-    destroyInt8Parts(this.int8Parts);
     for (const buffer of this.#buffers()) buffer.destroy();
   }
 

@@ -1,12 +1,12 @@
 import { halfScales, MODULES } from '../shaders.js';
-import { bestConfigs, gemmSubgroupMatrix } from './gemm-subgroup-matrix.js';
+import { bestConfigs, gemmSubgroupMatrix, refuseSubgroups } from './gemm-subgroup-matrix.js';
 import type { Kernel, KernelConstants } from './kernel.js';
 
 /** Fragments of a workgroup (m × n), subgroups that share k. */
 const SHAPES: readonly KernelConstants[] = [1, 2, 4].flatMap((FRAGMENTS_M) => [
   { FRAGMENTS_M, FRAGMENTS_N: 2, SUBGROUPS: 16, SPLIT_K: 1 },
   { FRAGMENTS_M, FRAGMENTS_N: 2, SUBGROUPS: 8, SPLIT_K: 1 },
-  { FRAGMENTS_M, FRAGMENTS_N: 2, SUBGROUPS: 8, SPLIT_K: 4 },
+  { FRAGMENTS_M, FRAGMENTS_N: 2, SUBGROUPS: 8, SPLIT_K: 2 },
 ]);
 
 const rows = (c: KernelConstants) => c.FRAGMENTS_M! * c.MMA_M!;
@@ -26,9 +26,7 @@ export const gemmSubgroupMatrixSkinny: Kernel = {
       })),
     ),
   refuse: (c, p, caps) =>
-    p.m > rows(c)
-      ? `it takes up to ${rows(c)} rows of x, and there are ${p.m}`
-      : gemmSubgroupMatrix.refuse!(c, p, caps),
+    p.m > rows(c) ? `it takes up to ${rows(c)} rows of x, and there are ${p.m}` : refuseSubgroups(c, caps),
   tileLabel: (c) => `${rows(c)}x${columns(c)}x${c.SUBGROUPS}`,
   threads: (c) => c.SUBGROUPS! * c.SUBGROUP_SIZE!,
   sharedBytes: (c) => c.SUBGROUPS! * columns(c) * Math.max(80, c.MMA_M! * 4),

@@ -1,13 +1,29 @@
 import type { Caps, SubgroupMatrixConfig } from '../../gpu/caps.js';
-import { halfScales, MODULES } from '../shaders.js';
+import { INT8_MOST_K } from '../int8-weights.js';
+import { halfScales, MATRIX_MODULES, MODULES, relativeScales } from '../shaders.js';
 import type { Kernel, KernelConstants } from './kernel.js';
 
-/** Subgroups of a tile (m × n), fragments of a subgroup (m × n); the best at large m comes last. */
+/** Subgroups of a tile (m × n), fragments of a subgroup (m × n), fragments of a step along k. */
+const shape = (m: number, n: number, fragmentsM: number, fragmentsN: number, step: number) => ({
+  SUBGROUPS_M: m,
+  SUBGROUPS_N: n,
+  FRAGMENTS_M: fragmentsM,
+  FRAGMENTS_N: fragmentsN,
+  STEP_FRAGMENTS: step,
+});
+
+/** The best at large m comes last; see the shader's head. */
 const SHAPES: readonly KernelConstants[] = [
-  { SUBGROUPS_M: 2, SUBGROUPS_N: 2, FRAGMENTS_M: 2, FRAGMENTS_N: 2 },
-  { SUBGROUPS_M: 4, SUBGROUPS_N: 1, FRAGMENTS_M: 2, FRAGMENTS_N: 4 },
-  { SUBGROUPS_M: 2, SUBGROUPS_N: 2, FRAGMENTS_M: 4, FRAGMENTS_N: 4 },
-  { SUBGROUPS_M: 4, SUBGROUPS_N: 2, FRAGMENTS_M: 2, FRAGMENTS_N: 4 },
+  shape(2, 2, 2, 2, 4),
+  shape(2, 2, 2, 4, 4),
+  shape(4, 2, 2, 4, 4),
+  shape(2, 2, 4, 4, 4),
+];
+const I8_SHAPES: readonly KernelConstants[] = [
+  shape(2, 2, 2, 2, 4),
+  shape(4, 2, 2, 4, 4),
+  shape(2, 2, 4, 4, 4),
+  shape(2, 2, 4, 4, 2),
 ];
 /** Parts of k that workgroups sum over, where one a tile would leave a large GPU idle. */
 const SPLITS = [1, 2, 4];
@@ -22,54 +38,94 @@ export function bestConfigs(caps: Caps, component: string, result: string): read
   return configs.filter((c) => products(c) === most);
 }
 
-export const tileM = (c: KernelConstants) => c.SUBGROUPS_M! * c.FRAGMENTS_M! * c.MMA_M!;
-export const tileN = (c: KernelConstants) => c.SUBGROUPS_N! * c.FRAGMENTS_N! * c.MMA_N!;
-const tileK = (c: KernelConstants) => 4 * c.MMA_K!;
+const tileM = (c: KernelConstants) => c.SUBGROUPS_M! * c.FRAGMENTS_M! * c.MMA_M!;
+const tileN = (c: KernelConstants) => c.SUBGROUPS_N! * c.FRAGMENTS_N! * c.MMA_N!;
+const tileK = (c: KernelConstants) => c.STEP_FRAGMENTS! * c.MMA_K!;
 const subgroups = (c: KernelConstants) => c.SUBGROUPS_M! * c.SUBGROUPS_N!;
+const threads = (c: KernelConstants) => subgroups(c) * c.SUBGROUP_SIZE!;
+
+/** Why subgroups of a variant are not the device's. */
+export function refuseSubgroups(c: KernelConstants, caps: Caps): string | undefined {
+  return caps.subgroupMinSize === caps.subgroupMaxSize && c.SUBGROUP_SIZE === caps.subgroupMaxSize
+    ? undefined
+    : `its subgroups are of ${c.SUBGROUP_SIZE}, and the device's are of ${caps.subgroupMinSize} to ${caps.subgroupMaxSize}`;
+}
+
+/** What f16 and int8 elements have in common; see shaders/gemm_subgroup_matrix.wgsl. */
+function matrixKernel(elementBytes: 1 | 2, shapes: readonly KernelConstants[]) {
+  const rowBytes = (c: KernelConstants) => tileK(c) * elementBytes + 16;
+  const partRows = (c: KernelConstants) => Math.min(c.FRAGMENTS_M! * c.MMA_M!, c.FRAGMENTS_N! * c.MMA_N!);
+  return {
+    tiers: ['subgroups', elementBytes === 2 ? 'matrix-f16' : 'matrix-i8'],
+    quietDiagnostics: ['chromium.subgroup_matrix_uniformity'],
+    variants: (caps) =>
+      (elementBytes === 2 ? bestConfigs(caps, 'f16', 'f32') : bestConfigs(caps, 'i8', 'i32')).flatMap(
+        ({ M, N, K }) =>
+          shapes.flatMap((constants) =>
+            SPLITS.map((SPLIT_K) => ({
+              ...constants,
+              SPLIT_K,
+              MMA_M: M,
+              MMA_N: N,
+              MMA_K: K,
+              SUBGROUP_SIZE: caps.subgroupMaxSize ?? 0,
+            })),
+          ),
+      ),
+    refuse: (c, _p, caps) => {
+      if (tileK(c) % 32) return `steps of ${tileK(c)} along k are not whole chunks of 32`;
+      // Pieces of x and chunks of w that a thread takes each step.
+      const loads = [(tileM(c) * tileK(c) * elementBytes) / 16, (tileN(c) * tileK(c)) / 32].map(
+        (count) => count / threads(c),
+      );
+      if (!([1, 2, 4, 8].includes(loads[0]!) && [1, 2, 4].includes(loads[1]!))) {
+        return `its ${threads(c)} threads cannot share the loads of a tile evenly`;
+      }
+      if (threads(c) % tileK(c)) return `its ${threads(c)} threads are not whole rows of ${tileK(c)}`;
+      return refuseSubgroups(c, caps);
+    },
+    tileLabel: (c) => `${tileM(c)}x${tileN(c)}x${tileK(c)}x${subgroups(c)}`,
+    threads,
+    sharedBytes: (c) => {
+      const parts = Math.max((tileM(c) + tileN(c)) / partRows(c), subgroups(c));
+      const sums = c.MMA_M! * (c.FRAGMENTS_N! * c.MMA_N! * 4 + 16);
+      return parts * Math.max(partRows(c) * rowBytes(c), sums);
+    },
+    workgroups: (c, p) => ({
+      x: Math.ceil(p.m / tileM(c)),
+      y: Math.ceil(p.n / tileN(c)),
+      z: c.SPLIT_K ?? 1,
+    }),
+    foldsX: false,
+    bindings: ['x_scales', 'w_row_max'],
+    storesQuads: true,
+    constantK: true,
+  } satisfies Partial<Kernel>;
+}
+
+const f16 = matrixKernel(2, SHAPES);
 
 export const gemmSubgroupMatrix: Kernel = {
+  ...f16,
   id: 'gemm_subgroup_matrix',
-  tiers: ['subgroups', 'matrix-f16'],
   enables: ['f16', 'subgroups', 'chromium_experimental_subgroup_matrix'],
-  quietDiagnostics: ['chromium.subgroup_matrix_uniformity'],
   activations: ['float'],
   precision: 'f16',
-  variants: (caps) =>
-    bestConfigs(caps, 'f16', 'f32').flatMap(({ M, N, K }) =>
-      SHAPES.flatMap((shape) =>
-        SPLITS.map((SPLIT_K) => ({
-          ...shape,
-          SPLIT_K,
-          MMA_M: M,
-          MMA_N: N,
-          MMA_K: K,
-          SUBGROUP_SIZE: caps.subgroupMaxSize ?? 0,
-        })),
-      ),
-    ),
-  refuse: (c, _p, caps) =>
-    caps.subgroupMinSize === caps.subgroupMaxSize && c.SUBGROUP_SIZE === caps.subgroupMaxSize
-      ? undefined
-      : `its subgroups are of ${c.SUBGROUP_SIZE}, and the device's are of ${caps.subgroupMinSize} to ${caps.subgroupMaxSize}`,
-  tileLabel: (c) => `${tileM(c)}x${tileN(c)}x${tileK(c)}x${subgroups(c)}`,
-  threads: (c) => subgroups(c) * c.SUBGROUP_SIZE!,
-  sharedBytes: (c) =>
-    Math.max(tileN(c) * (tileK(c) + 8) * 2, subgroups(c) * c.MMA_M! * (c.MMA_N! / 2 + 1) * 16),
-  workgroups: (c, p) => ({
-    x: Math.ceil(p.m / tileM(c)),
-    y: Math.ceil(p.n / tileN(c)),
-    z: c.SPLIT_K ?? 1,
-  }),
-  foldsX: false,
   operand: (c) => ({
     kind: 'half-fragments',
-    fragmentM: c.MMA_M!,
-    fragmentK: c.MMA_K!,
+    fragmentM: tileM(c),
+    fragmentK: tileK(c),
     tileM: tileM(c),
     tileK: tileK(c),
   }),
-  bindings: ['x_scales', 'w_row_max'],
-  modules: (_c, p) => [MODULES.rowMax, MODULES.e2m1Halves, halfScales(p), MODULES.gemmSubgroupMatrix],
+  modules: (_c, p) => [
+    MODULES.rowMax,
+    MODULES.e2m1Halves,
+    halfScales(p),
+    MATRIX_MODULES.tileVec4,
+    MATRIX_MODULES.f16,
+    MODULES.gemmSubgroupMatrix,
+  ],
   errors: (_c, p) => ({
     roundings: p.k + 8,
     // x to f16, and with macro factors w as well (shaders/formats/mxfp4_halves_mbs.wgsl).
@@ -77,5 +133,47 @@ export const gemmSubgroupMatrix: Kernel = {
     // Halves below the normal ones: of x 2^-28 below the row's largest, of w 2^-15 below.
     xStep: 2 ** -28,
     wStep: p.format === 'mxfp4' ? 2 ** -24 : 0,
+  }),
+};
+
+/** Least signal to noise in dB that weights may have as int8. */
+const LEAST_SNR = 30;
+
+const i8 = matrixKernel(1, I8_SHAPES);
+
+export const gemmSubgroupMatrixI8: Kernel = {
+  ...i8,
+  id: 'gemm_subgroup_matrix_i8',
+  enables: ['subgroups', 'chromium_experimental_subgroup_matrix'],
+  moreEnables: ({ f16SubnormalProducts }) => (f16SubnormalProducts ? ['f16'] : []),
+  activations: ['int8'],
+  precision: 'f32',
+  refuse: (c, p, caps) => {
+    if (p.k > INT8_MOST_K) return `sums of more than ${INT8_MOST_K} products may leave the range of i32`;
+    if (p.int8Snr !== undefined && p.int8Snr < LEAST_SNR) {
+      return (
+        `the scales of these weights spread so far that as int8 they have a signal to noise of ${p.int8Snr.toFixed(1)} dB, ` +
+        `below ${LEAST_SNR} dB`
+      );
+    }
+    return i8.refuse(c, p, caps);
+  },
+  operand: (c) => ({ kind: 'int8-rows', tileM: tileM(c), tileK: tileK(c) }),
+  modules: (c, p, { f16Subnormals, f16SubnormalProducts }) => [
+    MODULES.rowMax,
+    ...(f16SubnormalProducts
+      ? [MATRIX_MODULES.int8Halves]
+      : [MATRIX_MODULES.int8Floats, f16Subnormals ? MODULES.e2m1Half : MODULES.e2m1HalfSafe]),
+    relativeScales(p),
+    c.MMA_K! < 16 ? MATRIX_MODULES.tileVec2 : MATRIX_MODULES.tileVec4,
+    MATRIX_MODULES.i8,
+    MODULES.gemmSubgroupMatrix,
+  ],
+  errors: () => ({
+    roundings: 24,
+    // Half a step of the integers, and f32 roundings of it.
+    xStep: 0.501 / 127,
+    // Half a step, and the rounded factor of a block: see shaders/matrix_i8.wgsl.
+    wStep: 0.5 / 96 + 2 ** -10,
   }),
 };

@@ -14,20 +14,11 @@ const VARIANTS: readonly KernelConstants[] = [
   variant(1, 256, 2, 64),
   variant(1, 256, 2, 128),
   variant(1, 256, 4, 64),
-  variant(1, 256, 4, 128),
-  variant(1, 512, 4, 64),
-  variant(1, 512, 4, 128),
   variant(2, 256, 2, 32),
   variant(2, 256, 4, 32),
-  variant(2, 256, 4, 64),
-  variant(2, 512, 4, 64),
   variant(4, 128, 2, 16),
   variant(4, 128, 4, 16),
   variant(4, 256, 4, 32),
-  variant(4, 256, 2, 32),
-  variant(8, 128, 2, 16),
-  variant(8, 128, 4, 16),
-  variant(8, 64, 4, 8),
 ];
 
 /** vec4s of workgroup memory for a chunk of x, the last one empty; see shaders/x_rows_*.wgsl. */
@@ -57,6 +48,7 @@ export const gemv: Kernel = {
     X_ROWS_MODULES[c.X_ROWS!]!,
     MODULES.gemv,
   ],
+  constantK: true,
   // The modules for rows declare them.
   ownConstants: ['ROWS', 'X_ROWS'],
   // One a product, two a block of the column's, one a column; the rest for scales and bias.

@@ -7,8 +7,7 @@ import { activationBlock } from '../operands/int8.js';
 import { type GemmProblem, problemLabel } from '../problem.js';
 import { commonModules, epilogueModules, MODULES, PROBLEM_MODULES } from '../shaders.js';
 import { gemmDp4a } from './gemm-dp4a.js';
-import { gemmSubgroupMatrix } from './gemm-subgroup-matrix.js';
-import { gemmSubgroupMatrixI8 } from './gemm-subgroup-matrix-i8.js';
+import { gemmSubgroupMatrix, gemmSubgroupMatrixI8 } from './gemm-subgroup-matrix.js';
 import { gemmSubgroupMatrixSkinny } from './gemm-subgroup-matrix-skinny.js';
 import { gemmTiled } from './gemm-tiled.js';
 import { gemv } from './gemv.js';
@@ -33,6 +32,7 @@ export function kernelLabel(kernel: Kernel, c: KernelConstants, p: GemmProblem):
 
 const formatConstants = (kernel: Kernel, p: GemmProblem) => ({
   BLOCK_SIZE: p.blockSize,
+  ...(kernel.constantK && { K: p.k }),
   ...(p.macroSize && { MACRO_SIZE: p.macroSize }),
   ...(!kernel.activations.includes('float') && { X_BLOCK: activationBlock(p.activations) }),
 });
@@ -46,32 +46,36 @@ export function describeShader(
 ): ShaderDescription {
   const own = kernel.ownConstants ?? [];
   const given = Object.fromEntries(Object.entries(c).filter(([name]) => !own.includes(name)));
-  const epilogue = epilogueModules(p, checksRows(kernel, p), c.SPLIT_K);
+  const columns = !kernel.storesQuads ? 'one' : p.n % 4 ? 'four' : 'four-aligned';
+  const epilogue = epilogueModules(p, checksRows(p), c.SPLIT_K, columns);
   return {
     label: kernelLabel(kernel, c, p),
-    enables: [...new Set([...(kernel.enables ?? []), ...epilogue.enables])],
+    enables: [
+      ...new Set([...(kernel.enables ?? []), ...(kernel.moreEnables?.(probe) ?? []), ...epilogue.enables]),
+    ],
     ...(kernel.quietDiagnostics && { quietDiagnostics: kernel.quietDiagnostics }),
     constants: { ...formatConstants(kernel, p), SPLIT_K: 1, ...given, ...epilogue.constants },
     aliases: epilogue.aliases,
     // Kernels may read the rows' largest scales as well.
-    modules: [...new Set([...commonModules(p, source), ...epilogue.modules, ...kernel.modules(c, p, probe)])],
+    modules: [
+      ...new Set([
+        ...commonModules(p, source, kernel.constantK),
+        ...epilogue.modules,
+        ...kernel.modules(c, p, probe),
+      ]),
+    ],
   };
 }
 
-/** Whether the last step of a product looks for rows of w that are NaN; in int8 weights their references are. */
-export const checksRows = (kernel: Kernel, p: GemmProblem) => p.nanScales === true && !kernel.int8Weights;
+/** Whether the last step of a product looks for rows of w that are NaN. */
+export const checksRows = (p: GemmProblem) => p.nanScales === true;
 
 /** Threads of a workgroup that adds up parts of k. */
 export const REDUCE_WORKGROUP = 128;
 
 /** The shader that adds up the SPLIT_K parts of a product. */
-export function describeReduction(
-  kernel: Kernel,
-  splits: number,
-  p: GemmProblem,
-  source: UniformSource,
-): ShaderDescription {
-  const epilogue = epilogueModules(p, checksRows(kernel, p));
+export function describeReduction(splits: number, p: GemmProblem, source: UniformSource): ShaderDescription {
+  const epilogue = epilogueModules(p, checksRows(p));
   return {
     label: `reduce_splits.${problemLabel(p)}.k${splits}`,
     enables: epilogue.enables,

@@ -17,8 +17,6 @@ export const BINDINGS = {
   bias: 6,
   x_scales: 7,
   w_row_max: 8,
-  w_references: 9,
-  sums: 10,
 } as const;
 export type BindingName = keyof typeof BINDINGS;
 
@@ -62,6 +60,8 @@ export interface Kernel {
   readonly precision: 'f32' | 'f16';
   /** WGSL extensions, and diagnostics to be turned off. */
   readonly enables?: readonly string[];
+  /** Further extensions that it uses where a device has them. */
+  moreEnables?(probe: Probe): readonly string[];
   readonly quietDiagnostics?: readonly string[];
   /** Sets of constants worth choosing between on a device. */
   variants(caps: Caps): readonly KernelConstants[];
@@ -84,10 +84,10 @@ export interface Kernel {
   modules(c: KernelConstants, p: GemmProblem, probe: Probe): readonly ShaderModuleText[];
   /** What it binds besides x, the weights and the epilogue's. */
   readonly bindings?: readonly ('x_scales' | 'w_row_max')[];
-  /** Values along k that share a scale in weights as int8; such kernels bind w_references, and multipliers as w_scales. */
-  int8Weights?(c: KernelConstants): number;
-  /** Bytes of running sums in memory, bound as `sums`; 0 where there are none. */
-  sumsBytes?(c: KernelConstants, p: GemmProblem): number;
+  /** Whether it hands sums of four neighbouring columns over at a time. */
+  readonly storesQuads?: boolean;
+  /** Whether its shader is compiled for one k, the constant K. */
+  readonly constantK?: boolean;
   /** Constants that the modules declare themselves. */
   readonly ownConstants?: readonly string[];
   errors(c: KernelConstants, p: GemmProblem): ErrorModel;

@@ -3,7 +3,7 @@ import type { Gpu } from '../../gpu/gpu.js';
 import type { GemmProblem } from '../problem.js';
 import { createHalfFragments, type HalfFragmentsSpec } from './half-fragments.js';
 import { Int8Operand, type Int8Spec } from './int8.js';
-import { createInt8Chunks, type Int8ChunksSpec } from './int8-chunks.js';
+import { createInt8Rows, type Int8RowsSpec } from './int8-rows.js';
 
 /** x as it is. */
 export interface RowsSpec {
@@ -11,7 +11,7 @@ export interface RowsSpec {
 }
 
 /** How x has to lie for a kernel; plain data, a part of plans. */
-export type OperandSpec = RowsSpec | HalfFragmentsSpec | Int8Spec | Int8ChunksSpec;
+export type OperandSpec = RowsSpec | HalfFragmentsSpec | Int8Spec | Int8RowsSpec;
 
 /** x made ready for a kernel in scratch buffers. */
 export interface Operand {
@@ -37,8 +37,8 @@ export async function createOperand(
       return createHalfFragments(gpu, spec, problem);
     case 'int8':
       return Int8Operand.create(gpu, spec, problem);
-    case 'int8-chunks':
-      return createInt8Chunks(gpu, spec, problem);
+    case 'int8-rows':
+      return createInt8Rows(gpu, spec, problem);
   }
 }
 
@@ -48,10 +48,10 @@ export function describeOperand(spec: OperandSpec): string | undefined {
     case 'rows':
       return undefined;
     case 'half-fragments':
-      return 'x is first rounded to f16, row by row with a power of two, in the order of matrix fragments';
+      return 'x is first rounded to f16, row by row with a power of two, in the order of tiles';
     case 'int8':
       return 'x is first turned into int8 with a scale a block';
-    case 'int8-chunks':
-      return 'x is first turned into int8 with a scale for each row and stretch of k';
+    case 'int8-rows':
+      return 'x is first turned into int8 with a scale for each row';
   }
 }

@@ -1,18 +1,19 @@
-// x to int8, with one scale for each row and each CHUNK_K values along k.
+// x to int8, with one scale for each row, in tiles.
 //
 // x       f32 or f16[m, k], read by load_x4
-// words   u32[m, cols / 4]: of eight values v0..v7 along k, the first word has v6 v0 v7 v1 from its lowest byte up, the
-//         second v4 v2 v5 v3, the order in which weights in kernel order are cheapest to unpack
-// scales  f32[parts of CHUNK_K, m]: a sixteenth of what the integers have to be multiplied by, as references of weights
-//         are sixteen times as large (int8_weights.wgsl)
-// cols is k filled up to whole tiles, with zeros. Rows past m are not written: their products are not stored.
+// words   u32[rows / TILE_M, cols / TILE_K, TILE_M, TILE_K / 4]: of eight values v0..v7 along k, the first word has
+//         v6 v0 v7 v1 from its lowest byte up, the second v4 v2 v5 v3, the order in which weights in kernel order are
+//         cheapest to unpack
+// scales  f32[m]: what a row's integers have to be multiplied by
+// rows and cols are m and k filled up to whole tiles, k with zeros. Rows past m are not written: their products are not
+// stored.
 //
-// Integers are the nearest ones to x · (127 / max|x|); with max|x| = 127 · 2^e both scale and integers are exact. Parts
-// of rows whose largest value is below 2^-112 are zero, so that both divisions stay in the range of f32; where there is
-// NaN or Inf, the scale is NaN and integers are 0.
+// Integers are the nearest ones to x · (127 / max|x|); with max|x| = 127 · 2^e both scale and integers are exact. Rows
+// whose largest value is below 2^-112 are zero, so that both divisions stay in the range of f32; where there is NaN or
+// Inf, the scale is NaN and integers are 0.
 //
-// A workgroup takes a row and a part, a thread eight values at a time: the first sixteen stay in registers between the
-// search for the largest and rounding, what is left is read again.
+// A workgroup takes a row, a thread eight values at a time: the first sixteen stay in registers between the search for
+// the largest and rounding, what is left is read again.
 // Shared: 4 bytes. Features: subgroups.
 
 struct Conversion {
@@ -26,6 +27,8 @@ struct Conversion {
 @group(0) @binding(3) var<storage, read_write> scales: array<u32>;
 
 const NAN_BITS = 0x7FC00000u;
+// Pairs of words that a tile has of each row.
+const STEP = TILE_K / 8u;
 
 var<workgroup> largest_bits: atomic<u32>;
 
@@ -65,17 +68,13 @@ fn main(
   @builtin(num_workgroups) grid: vec3<u32>,
   @builtin(local_invocation_index) thread: u32,
 ) {
-  let parts = (conversion.cols + CHUNK_K - 1u) / CHUNK_K;
-  let index = workgroup.y * grid.x + workgroup.x;
-  let row = index / parts;
-  let part = index % parts;
+  let row = workgroup.y * grid.x + workgroup.x;
   if (row >= conversion.m) {
     return;
   }
   let cols8 = conversion.cols / 8u;
-  let first = part * (CHUNK_K / 8u) + thread;
-  let end = min((part + 1u) * (CHUNK_K / 8u), cols8);
-  // Past the end of a part these belong to the next one.
+  let first = thread;
+  let end = cols8;
   var held0 = Eight();
   var held1 = Eight();
   if (first < end) {
@@ -105,14 +104,14 @@ fn main(
       // 127 · 2^e, where divisions need not be exact.
       let exponent = (largest >> 23u) - 6u;
       factor = bitcast<f32>((254u - exponent) << 23u);
-      scale = (exponent - 4u) << 23u;
+      scale = exponent << 23u;
     } else {
       factor = 127.0 / bitcast<f32>(largest);
-      scale = bitcast<u32>(bitcast<f32>(largest) / 2032.0);
+      scale = bitcast<u32>(bitcast<f32>(largest) / 127.0);
     }
   }
   if (thread == 0u) {
-    scales[part * conversion.m + row] = scale;
+    scales[row] = scale;
   }
   for (var i = first; i < end; i += WORKGROUP) {
     var value = held0;
@@ -126,6 +125,7 @@ fn main(
     if (!bad) {
       pair = round8(value, factor);
     }
-    words[row * cols8 + i] = pair;
+    let step = i / STEP;
+    words[((row / TILE_M * (cols8 / STEP) + step) * TILE_M + row % TILE_M) * STEP + i % STEP] = pair;
   }
 }
