@@ -4,6 +4,7 @@ import { worstError } from '../../src/gemm/reference.js';
 import { createStorageBuffer, readBuffer } from '../../src/gpu/buffers.js';
 import { BufferUsage } from '../../src/gpu/constants.js';
 import {
+  candidatePlans,
   createGemm,
   type GpuWeights,
   gpuFromDevice,
@@ -119,6 +120,23 @@ describe('matmul', () => {
     // Multiples of 2^-9: 0, 1, 2, 7 | 8, 9, 15 | 448 · 512, sixteen times each.
     expect([...y]).toEqual([16 * (0 + 1 + 2 + 7 + 8 + 9 + 15 + 448 * 512)]);
   });
+});
+
+test('NaN in a row of x stays in that row, also where k ends inside a step along it', async () => {
+  const { gpu } = context;
+  const [m, n, k] = [3, 5, 48];
+  const q = matrix(n, k, { blockSize: 16 });
+  using weights = await uploadWeights(gpu, q);
+  const x = random.normals(m * k).fill(Number.NaN, k, 2 * k);
+  const candidates = candidatePlans(problemOf(weights, { m }), gpu.caps);
+  const tiled = candidates.filter(({ kernel }) => kernel === 'gemm_tiled');
+  // One of them takes steps of 32.
+  expect(tiled.some(({ constants }) => k % constants.TILE_K! !== 0)).toBe(true);
+  for (const plan of tiled) {
+    const y = await matmul(gpu, x, weights, { m, plan });
+    const nan = [...y].map((value) => Number.isNaN(value));
+    expect(nan, plan.label).toEqual(Array.from(y, (_, i) => Math.floor(i / n) === 1));
+  }
 });
 
 describe('encode', () => {

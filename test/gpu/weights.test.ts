@@ -202,7 +202,7 @@ describe('weights above the limits of a device', () => {
     const k = 4160;
     const n = 101;
     const gemv = { LANES: 16, GROUPS: 16, ROWS: 2, X_ROWS: 2, SLAB: 1024, SPLIT_K: 2 };
-    const tiled = { TILE_M: 32, TILE_N: 32, TILE_K: 32, THREAD_M: 4, THREAD_N: 4 };
+    const tiled = { TILE_M: 32, TILE_N: 64, TILE_K: 16, THREAD_M: 8 };
     const products: readonly {
       readonly problem: Parameters<typeof problemOf>[1];
       readonly kernel?: readonly ['gemv' | 'gemm_tiled', KernelConstants];

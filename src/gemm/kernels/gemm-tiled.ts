@@ -1,11 +1,16 @@
 import { MODULES, X_MODULES } from '../shaders.js';
 import type { Kernel, KernelConstants } from './kernel.js';
 
+/** The best at large m comes last; see the shader's head. */
 const VARIANTS: readonly KernelConstants[] = [
-  { TILE_M: 32, TILE_N: 32, TILE_K: 32, THREAD_M: 4, THREAD_N: 4 },
-  { TILE_M: 64, TILE_N: 64, TILE_K: 16, THREAD_M: 8, THREAD_N: 4 },
-  { TILE_M: 128, TILE_N: 128, TILE_K: 16, THREAD_M: 8, THREAD_N: 8 },
+  { TILE_M: 32, TILE_N: 64, TILE_K: 16, THREAD_M: 8 },
+  { TILE_M: 64, TILE_N: 64, TILE_K: 16, THREAD_M: 8 },
+  { TILE_M: 128, TILE_N: 64, TILE_K: 32, THREAD_M: 8 },
+  { TILE_M: 128, TILE_N: 128, TILE_K: 16, THREAD_M: 16 },
 ];
+
+/** Columns of a thread. */
+const THREAD_N = 8;
 
 export const gemmTiled: Kernel = {
   id: 'gemm_tiled',
@@ -13,10 +18,10 @@ export const gemmTiled: Kernel = {
   activations: ['float'],
   precision: 'f32',
   variants: () => VARIANTS,
-  tileLabel: (c) => `${c.TILE_M}x${c.TILE_N}x${c.TILE_K}`,
-  threads: (c) => (c.TILE_M! / c.THREAD_M!) * (c.TILE_N! / c.THREAD_N!),
+  tileLabel: (c) => `${c.TILE_M}x${c.TILE_N}x${c.TILE_K}.${c.THREAD_M}x${THREAD_N}`,
+  threads: (c) => (c.TILE_M! / c.THREAD_M!) * (c.TILE_N! / THREAD_N),
   sharedBytes: (c) => (c.TILE_M! + c.TILE_N!) * c.TILE_K! * 4,
-  workgroups: (c, p) => ({ x: Math.ceil(p.n / c.TILE_N!), y: Math.ceil(p.m / c.TILE_M!), z: 1 }),
+  workgroups: (c, p) => ({ x: Math.ceil(p.m / c.TILE_M!), y: Math.ceil(p.n / c.TILE_N!), z: 1 }),
   foldsX: false,
   operand: () => ({ kind: 'rows' }),
   modules: (_c, p, { f16Subnormals }) => [

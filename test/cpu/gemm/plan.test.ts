@@ -43,7 +43,7 @@ function coverage(plan: ReturnType<typeof planGemm>): { m: number; n: number } {
   const c = plan.constants;
   return plan.kernel !== 'gemm_tiled'
     ? { m: z * c.X_ROWS!, n: x * y * c.GROUPS! * c.ROWS! }
-    : { m: y * c.TILE_M!, n: x * c.TILE_N! * z };
+    : { m: x * c.TILE_M!, n: y * c.TILE_N! * z };
 }
 
 describe('planGemm', () => {
@@ -99,11 +99,12 @@ describe('planGemm', () => {
 
   test('chooses a smaller variant where limits demand it, and says which limit where none fits', () => {
     const small = { ...core, limits: { ...core.limits, maxComputeInvocationsPerWorkgroup: 64 } };
-    expect(planGemm(problem(512, 4096, 4096), small).label).toContain('32x32');
-    const none = { ...core, limits: { ...core.limits, maxComputeInvocationsPerWorkgroup: 32 } };
+    expect(planGemm(problem(2048, 4096, 4096), core).label).toContain('128x128');
+    expect(planGemm(problem(2048, 4096, 4096), small).label).toContain('64x64');
+    const none = { ...core, limits: { ...core.limits, maxComputeInvocationsPerWorkgroup: 16 } };
     expect(() => planGemm(problem(512, 4096, 4096), none)).toThrow(UnsupportedError);
     expect(() => planGemm(problem(1, 4096, 4096), none)).toThrow(/gemv cannot: 256 threads exceed/);
-    const big = { TILE_M: 128, TILE_N: 128, TILE_K: 32, THREAD_M: 8, THREAD_N: 8 };
+    const big = { TILE_M: 128, TILE_N: 128, TILE_K: 32, THREAD_M: 16 };
     expect(() => planWith('gemm_tiled', big, problem(512, 4096, 4096), core)).toThrow(
       /32768 bytes of workgroup memory exceed maxComputeWorkgroupStorageSize = 16384/,
     );
