@@ -1,0 +1,159 @@
+/** The benchmark's command: measures on a host, prints, writes, compares. See bench/README.md. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { Fp4Error } from '../src/errors.js';
+import type { Preset } from './cases.js';
+import { compare, parsePart } from './compare.js';
+import { runOnNode } from './node-host.js';
+import { Collector, type Progress, type RunOptions } from './run.js';
+import { type BenchFile, type Environment, fileStem, parseBenchFile } from './schema.js';
+import { formatComparison, formatResults } from './table.js';
+import { ResultsWriter } from './writer.js';
+
+interface Options {
+  host: 'node' | 'chromium';
+  full?: boolean;
+  smoke?: boolean;
+  shapes?: string[];
+  m?: number[];
+  formats?: string[];
+  activations?: string[];
+  types?: string[];
+  filter?: string;
+  plans?: boolean;
+  timeLimit?: number;
+  samples?: number;
+  sampleMs?: number;
+  backend?: string;
+  adapter?: string;
+  experimental?: boolean;
+  output?: string;
+  input?: string;
+  json?: boolean;
+  compare?: string;
+  maxRegression: number;
+}
+
+const list = (text: string): string[] => text.split(',').map((item) => item.trim());
+const positive = (text: string): number => {
+  const value = Number(text);
+  if (!(value > 0)) throw new InvalidArgumentError('It is a positive number.');
+  return value;
+};
+const sizes = (text: string): number[] =>
+  list(text).map((item) => {
+    const value = positive(item);
+    if (!Number.isSafeInteger(value)) throw new InvalidArgumentError('Sizes are integers.');
+    return value;
+  });
+const part = (text: string): number => {
+  try {
+    return parsePart(text);
+  } catch {
+    throw new InvalidArgumentError('It looks like 10% or 0.1.');
+  }
+};
+
+const program = new Command('bench')
+  .description("measures the library's products on this machine's GPU")
+  .showHelpAfterError()
+  .addOption(new Option('--host <name>', 'where to measure').choices(['node', 'chromium']).default('node'))
+  .option('--full', 'every layer of every model at every m (default: a few cases)')
+  .option('--smoke', 'a few tiny cases, for adapters whose speed is not judged')
+  .option('--shapes <names>', 'NxK, models or layers: 4096x4096,llama-3.1-8b,qwen3-8b.q_proj', list)
+  .option('--m <sizes>', 'rows of x', sizes)
+  .option('--formats <names>', 'mxfp4, mxfp4b16, mxfp4-mbs128, nvfp4, …; f32 and f16 for plain kernels', list)
+  .option('--activations <kinds>', 'float, f32, int8, mxfp4, nvfp4', list)
+  .option('--types <names>', 'types of x and y: f32, f16', list)
+  .option('--filter <regexp>', 'only cases whose id or layer matches')
+  .option(
+    '--plans',
+    'measure every kernel that can compute a case, and how far the planned one is from the best',
+  )
+  .option('--time-limit <seconds>', 'begin nothing after this time; what is there is kept', positive)
+  .option('--samples <count>', 'samples of a case', positive)
+  .option('--sample-ms <time>', 'least time of a sample', positive)
+  .option('--backend <name>', "Dawn's backend: vulkan, metal, d3d12")
+  .option('--adapter <name>', 'part of the name of the adapter to use')
+  .option('--experimental', 'enable what stock browsers do not: subgroup matrices, and f16 on NVIDIA')
+  .option('--output <file>', 'results as JSON (default: bench/results/[local/]<adapter>-<host>.json)')
+  .option('--input <file>', 'take results from a file instead of measuring')
+  .option('--json', 'print the results as JSON instead of a table')
+  .option('--compare <file>', 'older results; ends with status 1 where a case has become slower')
+  .option('--max-regression <part>', 'what a case may lose: 10% or 0.1', part, 0.1);
+
+try {
+  await main(program.parse().opts<Options>());
+} catch (error) {
+  console.error(error instanceof Fp4Error ? `error: ${error.message}` : error);
+  process.exitCode = 2;
+}
+// Dawn keeps Node alive while any of its objects are. What was printed to a pipe has to leave first.
+process.stdout.write('', () => process.exit());
+
+async function main(options: Options): Promise<void> {
+  // Read before anything is measured, so that a wrong name costs no time.
+  const before = options.compare ? readResults(options.compare) : undefined;
+  const file = options.input ? readResults(options.input) : await measure(options);
+  console.log(options.json ? JSON.stringify(file, null, 1) : formatResults(file));
+  if (file.rows.some(({ status }) => status === 'wrong' || status === 'failed')) process.exitCode = 1;
+  if (before) {
+    const comparison = compare(before, file, options.maxRegression);
+    const text = formatComparison(comparison, options.maxRegression);
+    if (options.json) console.error(text);
+    else console.log(text);
+    if (comparison.regressions.length) process.exitCode = 1;
+  }
+}
+
+function readResults(path: string): BenchFile {
+  return parseBenchFile(readFileSync(path, 'utf8'), path);
+}
+
+async function measure(o: Options): Promise<BenchFile> {
+  const preset: Preset = o.smoke ? 'smoke' : o.full ? 'full' : 'quick';
+  const { shapes, m, formats, activations, types, filter, plans, timeLimit } = o;
+  const runOptions: RunOptions = {
+    preset,
+    shapes,
+    m,
+    formats,
+    activations,
+    types,
+    filter,
+    plans,
+    timeLimit,
+    samples: o.samples,
+    sampleSeconds: o.sampleMs && o.sampleMs / 1000,
+  };
+  let collector: Collector | undefined;
+  let write: ResultsWriter | undefined;
+  const tell = (progress: Progress) => {
+    if (progress.kind === 'environment') {
+      collector = new Collector(progress.environment);
+      write = new ResultsWriter(o.output ?? defaultPath(progress.environment, preset));
+    }
+    collector!.add(progress);
+    if (progress.kind === 'progress') showProgress(progress);
+    else write!.offer(collector!.file);
+  };
+  const { backend, adapter, experimental } = o;
+  await runOnNode({ backend, adapter, experimental }, runOptions, tell);
+  showProgress(undefined);
+  const { file } = collector!;
+  write!.write(file);
+  console.error(`written: ${write!.path}`);
+  return file;
+}
+
+/** Whole runs are kept in the repository; others are for whoever made them. */
+const defaultPath = (environment: Environment, preset: Preset): string =>
+  join('bench/results', ...(preset === 'full' ? [] : ['local']), `${fileStem(environment)}.json`);
+
+function showProgress(progress: { done: number; total: number; what: string } | undefined): void {
+  if (!process.stderr.isTTY) return;
+  process.stderr.write(
+    `\r\u001b[K${progress ? `${progress.done} of ${progress.total}: ${progress.what}` : ''}`,
+  );
+}
