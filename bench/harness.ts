@@ -84,31 +84,30 @@ async function measureGroup(context: Context, cases: readonly BenchCase[]): Prom
     for (const c of cases) report.row(failure(c, error));
     return true;
   }
-  const ready: { readonly product: Product; readonly errorOfBound: number }[] = [];
+  const ready: Product[] = [];
   try {
-    for (const c of cases) {
+    const prepared = await Promise.all(cases.map((c) => prepare(operands, c)));
+    for (const product of prepared) if (!('status' in product)) ready.push(product);
+    const right: { readonly product: Product; readonly errorOfBound: number }[] = [];
+    for (const product of prepared) {
       if (late()) return false;
-      const product = await prepare(operands, c);
       if ('status' in product) {
         report.row(product);
         continue;
       }
       const errorOfBound = await product.check();
-      if (errorOfBound <= 1) ready.push({ product, errorOfBound });
-      else {
-        report.row({ case: c, status: 'wrong', kernel: product.kernel, errorOfBound });
-        product.destroy();
-      }
+      if (errorOfBound <= 1) right.push({ product, errorOfBound });
+      else report.row({ case: product.case, status: 'wrong', kernel: product.kernel, errorOfBound });
     }
     await instrument.spin();
-    for (const { product, errorOfBound } of ready) {
+    for (const { product, errorOfBound } of right) {
       if (late()) return false;
       const measurement = await measure(context, product);
       report.row({ case: product.case, status: 'ok', kernel: product.kernel, errorOfBound, measurement });
     }
     return true;
   } finally {
-    for (const { product } of ready) product.destroy();
+    for (const product of ready) product.destroy();
     operands.destroy();
   }
 }
@@ -213,7 +212,9 @@ async function comparePlans(context: Context, group: readonly BenchCase[]): Prom
     for (const c of cases) {
       if (late()) return false;
       try {
-        report.plan(await compareCandidates(context, operands, c));
+        const row = await compareCandidates(context, operands, c);
+        if ('status' in row) report.row(row);
+        else report.plan(row);
       } catch (error) {
         report.row(failure(c, error));
       }
@@ -224,7 +225,7 @@ async function comparePlans(context: Context, group: readonly BenchCase[]): Prom
   }
 }
 
-async function compareCandidates(context: Context, operands: Operands, c: BenchCase): Promise<PlanRow> {
+async function compareCandidates(context: Context, operands: Operands, c: BenchCase): Promise<PlanRow | Row> {
   const { gpu, instrument } = context;
   const planned = await operands.prepare(c);
   const caps = await gpu.usableCaps();
@@ -247,7 +248,9 @@ async function compareCandidates(context: Context, operands: Operands, c: BenchC
     let best = Number.POSITIVE_INFINITY;
     let winner = planned;
     for (const product of products) {
-      if ((await product.check()) > 1) {
+      const errorOfBound = await product.check();
+      if (!(errorOfBound <= 1)) {
+        if (product === planned) return { case: c, status: 'wrong', kernel: planned.kernel, errorOfBound };
         results.set(product.kernel, null);
         continue;
       }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { Fp4Error } from '../src/errors.js';
 import type { Preset } from './cases.js';
+import { runInChromium } from './chromium-host.js';
 import { compare, parsePart } from './compare.js';
 import { runOnNode } from './node-host.js';
 import { Collector, type Progress, type RunOptions } from './run.js';
@@ -28,6 +29,8 @@ interface Options {
   backend?: string;
   adapter?: string;
   experimental?: boolean;
+  developerFeatures?: boolean;
+  software?: boolean;
   output?: string;
   input?: string;
   json?: boolean;
@@ -77,6 +80,8 @@ const program = new Command('bench')
   .option('--backend <name>', "Dawn's backend: vulkan, metal, d3d12")
   .option('--adapter <name>', 'part of the name of the adapter to use')
   .option('--experimental', 'enable what stock browsers do not: subgroup matrices, and f16 on NVIDIA')
+  .option('--developer-features', 'in Chromium: exact timestamps')
+  .option('--software', 'in Chromium: its software adapter instead of the GPU')
   .option('--output <file>', 'results as JSON (default: bench/results/[local/]<adapter>-<host>.json)')
   .option('--input <file>', 'take results from a file instead of measuring')
   .option('--json', 'print the results as JSON instead of a table')
@@ -125,7 +130,8 @@ async function measure(o: Options): Promise<BenchFile> {
     plans,
     timeLimit,
     samples: o.samples,
-    sampleSeconds: o.sampleMs && o.sampleMs / 1000,
+    // Timestamps of a stock page come in steps of 65.536 µs.
+    sampleSeconds: o.sampleMs ? o.sampleMs / 1000 : o.host === 'chromium' && !o.smoke ? 0.02 : undefined,
   };
   let collector: Collector | undefined;
   let write: ResultsWriter | undefined;
@@ -138,8 +144,9 @@ async function measure(o: Options): Promise<BenchFile> {
     if (progress.kind === 'progress') showProgress(progress);
     else write!.offer(collector!.file);
   };
-  const { backend, adapter, experimental } = o;
-  await runOnNode({ backend, adapter, experimental }, runOptions, tell);
+  const { backend, adapter, experimental, developerFeatures, software } = o;
+  if (o.host === 'node') await runOnNode({ backend, adapter, experimental }, runOptions, tell);
+  else await runInChromium({ experimental, developerFeatures, software }, runOptions, tell);
   showProgress(undefined);
   const { file } = collector!;
   write!.write(file);

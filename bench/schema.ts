@@ -145,7 +145,9 @@ export function parseBenchFile(text: string, name: string): BenchFile {
 
 /** The adapter in a few words. */
 export function adapterLabel({ device, description, architecture, vendor }: AdapterInfo): string {
-  return device || description || architecture || vendor || 'unknown adapter';
+  // Stock pages are told the vendor and the architecture only.
+  const short = [vendor, architecture].filter(Boolean).join(' ');
+  return device || description || short || 'unknown adapter';
 }
 
 /** `nvidia-h200-node`, `nvidia-h200-chromium-experimental`: the stem of the file's name. */
