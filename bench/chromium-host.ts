@@ -6,6 +6,7 @@ import { chromiumArgs } from '../scripts/lib/chromium-args.mjs';
 import { UnsupportedError } from '../src/errors.js';
 import { isSoftware } from '../src/gpu/caps.js';
 import type { HostFacts } from './page/main.js';
+import { onnxruntimeWebFolder } from './peers/locate.js';
 import type { Progress, RunOptions } from './run.js';
 import { serve } from './static-server.js';
 
@@ -35,7 +36,8 @@ export async function runInChromium(
     ...chromiumArgs(adapter, process.platform, experimental),
     ...(host.developerFeatures ? ['--enable-webgpu-developer-features'] : []),
   ];
-  await withPage(flags, {}, async (page, hostVersion) => {
+  const peers = options.peers ? onnxruntimeWebFolder() : undefined;
+  await withPage(flags, peers ? { '/peers/': peers } : {}, async (page, hostVersion) => {
     let refused: UnsupportedError | undefined;
     await page.exposeFunction('tellBench', (progress: Progress) => {
       if (progress.kind === 'environment' && !host.software && isSoftware(progress.environment.adapter)) {

@@ -1,12 +1,14 @@
 /** The benchmark's command: measures on a host, prints, writes, compares. See bench/README.md. */
-import { readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { Fp4Error } from '../src/errors.js';
+import { InvalidArgumentError as BadArgumentError, Fp4Error } from '../src/errors.js';
 import type { Preset } from './cases.js';
 import { runInChromium } from './chromium-host.js';
 import { compare, parsePart } from './compare.js';
+import { toMarkdown } from './markdown.js';
 import { runOnNode } from './node-host.js';
+import { plotResults } from './plot.js';
 import { Collector, type Progress, type RunOptions } from './run.js';
 import { type BenchFile, type Environment, fileStem, parseBenchFile } from './schema.js';
 import { formatComparison, formatResults } from './table.js';
@@ -23,6 +25,8 @@ interface Options {
   types?: string[];
   filter?: string;
   plans?: boolean;
+  cases: boolean;
+  peers?: boolean;
   timeLimit?: number;
   samples?: number;
   sampleMs?: number;
@@ -34,6 +38,8 @@ interface Options {
   output?: string;
   input?: string;
   json?: boolean;
+  markdown?: string;
+  plots?: string;
   compare?: string;
   maxRegression: number;
 }
@@ -74,6 +80,8 @@ const program = new Command('bench')
     '--plans',
     'measure every kernel that can compute a case, and how far the planned one is from the best',
   )
+  .option('--peers', 'measure chains of layers too, ours and those of peers that are installed (bench/peers)')
+  .option('--no-cases', 'measure nothing but what --peers does')
   .option('--time-limit <seconds>', 'begin nothing after this time; what is there is kept', positive)
   .option('--samples <count>', 'samples of a case', positive)
   .option('--sample-ms <time>', 'least time of a sample', positive)
@@ -85,24 +93,26 @@ const program = new Command('bench')
   .option('--output <file>', 'results as JSON (default: bench/results/[local/]<adapter>-<host>.json)')
   .option('--input <file>', 'take results from a file instead of measuring')
   .option('--json', 'print the results as JSON instead of a table')
-  .option('--compare <file>', 'older results; ends with status 1 where a case has become slower')
+  .option('--markdown <file>', 'the results as Markdown too')
+  .option('--plots <folder>', 'SVG plots of time and of the part of the ceiling against m')
+  .option(
+    '--compare <file>',
+    'older results, or a folder of them; ends with status 1 where a case has become slower',
+  )
   .option('--max-regression <part>', 'what a case may lose: 10% or 0.1', part, 0.1);
-
-try {
-  await main(program.parse().opts<Options>());
-} catch (error) {
-  console.error(error instanceof Fp4Error ? `error: ${error.message}` : error);
-  process.exitCode = 2;
-}
-// Dawn keeps Node alive while any of its objects are. What was printed to a pipe has to leave first.
-process.stdout.write('', () => process.exit());
 
 async function main(options: Options): Promise<void> {
   // Read before anything is measured, so that a wrong name costs no time.
-  const before = options.compare ? readResults(options.compare) : undefined;
+  const earlier = options.compare ? earlierResults(options.compare) : undefined;
   const file = options.input ? readResults(options.input) : await measure(options);
   console.log(options.json ? JSON.stringify(file, null, 1) : formatResults(file));
+  if (options.markdown) writeFileSync(options.markdown, toMarkdown(file));
+  if (options.plots) {
+    mkdirSync(options.plots, { recursive: true });
+    for (const { name, svg } of plotResults(file)) writeFileSync(join(options.plots, `${name}.svg`), svg);
+  }
   if (file.rows.some(({ status }) => status === 'wrong' || status === 'failed')) process.exitCode = 1;
+  const before = earlier?.(file.environment);
   if (before) {
     const comparison = compare(before, file, options.maxRegression);
     const text = formatComparison(comparison, options.maxRegression);
@@ -112,7 +122,22 @@ async function main(options: Options): Promise<void> {
   }
 }
 
+/** Of a folder, the file whose name says the same adapter and host as this run; there may be none yet. */
+function earlierResults(path: string): (environment: Environment) => BenchFile | undefined {
+  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
+    const file = readResults(path);
+    return () => file;
+  }
+  return (environment) => {
+    const file = join(path, `${fileStem(environment)}.json`);
+    if (existsSync(file)) return readResults(file);
+    console.error(`nothing to compare with: ${file} is not there`);
+    return undefined;
+  };
+}
+
 function readResults(path: string): BenchFile {
+  if (!existsSync(path)) throw new BadArgumentError('bench', `${path} is not there`);
   return parseBenchFile(readFileSync(path, 'utf8'), path);
 }
 
@@ -128,6 +153,8 @@ async function measure(o: Options): Promise<BenchFile> {
     types,
     filter,
     plans,
+    cases: o.cases,
+    peers: o.peers,
     timeLimit,
     samples: o.samples,
     // Timestamps of a stock page come in steps of 65.536 µs.
@@ -164,3 +191,12 @@ function showProgress(progress: { done: number; total: number; what: string } | 
     `\r\u001b[K${progress ? `${progress.done} of ${progress.total}: ${progress.what}` : ''}`,
   );
 }
+
+try {
+  await main(program.parse().opts<Options>());
+} catch (error) {
+  console.error(error instanceof Fp4Error ? `error: ${error.message}` : error);
+  process.exitCode = 2;
+}
+// Dawn keeps Node alive while any of its objects are. What was printed to a pipe has to leave first.
+process.stdout.write('', () => process.exit());

@@ -1,6 +1,7 @@
 /** The benchmark in Node, on Dawn. */
 import { createRequire } from 'node:module';
 import { type DawnOptions, requestNodeGpu } from '../src/node.js';
+import { loadOnnxruntimeNode } from './peers/locate.js';
 import { type Progress, type RunOptions, run } from './run.js';
 import type { Environment } from './schema.js';
 
@@ -33,7 +34,7 @@ export async function runOnNode(
     date: new Date().toISOString(),
   };
   tell({ kind: 'environment', environment });
-  await run(gpu, options, tell);
+  await run(gpu, options, tell, async () => loadOnnxruntimeNode());
 }
 
 function dawnVersion(): string {

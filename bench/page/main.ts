@@ -1,6 +1,7 @@
 /** The benchmark in a page: `bench/chromium-host.ts` calls `runBench` and is told how it goes. */
 import { Fp4Error } from '../../src/errors.js';
 import { requestGpu } from '../../src/gpu/gpu.js';
+import type { Onnxruntime } from '../peers/onnxruntime.js';
 import { type Progress, type RunOptions, run } from '../run.js';
 import type { Environment } from '../schema.js';
 
@@ -24,7 +25,7 @@ window.runBench = async (facts, options) => {
     const told: Promise<void>[] = [];
     const tell = (progress: Progress) => void told.push(window.tellBench(progress));
     tell({ kind: 'environment', environment: { ...facts, adapter, driver: adapter.description, tiers } });
-    await run(gpu, options, tell);
+    await run(gpu, options, tell, loadPeer);
     await Promise.all(told);
     return undefined;
   } catch (error) {
@@ -32,3 +33,15 @@ window.runBench = async (facts, options) => {
     throw error;
   }
 };
+
+/** Served by the host where it is installed. */
+async function loadPeer(): Promise<Onnxruntime | undefined> {
+  const base = new URL('/peers/', location.href).href;
+  const found = await fetch(`${base}ort.webgpu.bundle.min.mjs`, { method: 'HEAD' });
+  if (!found.ok) return undefined;
+  const ort = await import(/* @vite-ignore */ `${base}ort.webgpu.bundle.min.mjs`);
+  ort.env.wasm.wasmPaths = base;
+  ort.env.wasm.numThreads = 1;
+  ort.env.webgpu.powerPreference = 'high-performance';
+  return ort as Onnxruntime;
+}

@@ -1,0 +1,106 @@
+/** The library's own products in the chain that peers run, by the same clock. */
+import { createGemm, type Gemm } from '../../src/gemm/gemm.js';
+import { type GpuWeights, uploadWeights } from '../../src/gemm/weights.js';
+import { createStorageBuffer, readBuffer } from '../../src/gpu/buffers.js';
+import type { Gpu } from '../../src/gpu/gpu.js';
+import type { QuantizedMatrix } from '../../src/matrix/quantized-matrix.js';
+import { dequantize } from '../../src/quantize/quantize.js';
+import { Random } from '../../src/random.js';
+import type { PeerRow } from '../schema.js';
+import {
+  type ChainTiming,
+  chainInput,
+  chainLayers,
+  chainReference,
+  relativeError,
+  timeChain,
+} from './chain.js';
+import type { PeerCase } from './onnxruntime.js';
+
+const VARIANTS = [
+  { activations: 'float', name: 'fp4-webgpu mxfp4' },
+  { activations: 'int8', name: 'fp4-webgpu mxfp4, int8 activations' },
+] as const;
+
+/** @param late whether no time is left */
+export async function measureOwn(
+  gpu: Gpu,
+  c: PeerCase,
+  timing: ChainTiming,
+  tell: (row: PeerRow) => void,
+  late: () => boolean,
+): Promise<void> {
+  const sizes = chainLayers(c, c.layers);
+  const matrices = sizes.map(({ n, k }, i) => randomMatrix(n, k, i));
+  const weights: GpuWeights[] = [];
+  try {
+    for (const q of matrices) weights.push(await uploadWeights(gpu, q));
+    const reference = chainReference(chainInput(1, c.k), sizes, (i) => dequantize(matrices[i]!));
+    for (const m of c.m) {
+      for (const { activations, name } of VARIANTS) {
+        if (late()) return;
+        const about = { name, version: '', m, n: c.n, k: c.k, layers: sizes.length };
+        tell({ ...about, ...(await measureChain(gpu, weights, m, activations, reference, timing)) });
+      }
+    }
+  } finally {
+    for (const w of weights) w.destroy();
+  }
+}
+
+async function measureChain(
+  gpu: Gpu,
+  weights: readonly GpuWeights[],
+  m: number,
+  activations: 'float' | 'int8',
+  reference: Float64Array,
+  timing: ChainTiming,
+): Promise<Pick<PeerRow, 'time' | 'error' | 'note'>> {
+  const { device } = gpu;
+  const gemms: Gemm[] = await Promise.all(
+    weights.map((w) => createGemm(gpu, { m, weights: w, activations })),
+  );
+  const buffers = [
+    createStorageBuffer(device, 'bench chain x', chainInput(m, weights[0]!.k)),
+    ...weights.map(({ n }, i) => createStorageBuffer(device, `bench chain y${i}`, m * n * 4)),
+  ];
+  try {
+    const chain = {
+      async run() {
+        const encoder = device.createCommandEncoder();
+        const pass = encoder.beginComputePass();
+        gemms.forEach((gemm, i) => void gemm.encode(pass, { x: buffers[i]!, y: buffers[i + 1]! }));
+        pass.end();
+        device.queue.submit([encoder.finish()]);
+      },
+      finish: async () => void (await device.queue.onSubmittedWorkDone()),
+    };
+    await chain.run();
+    const row = new Float32Array(await readBuffer(device, buffers.at(-1)!, reference.length * 4));
+    const error = relativeError(row, reference);
+    const time = await timeChain(chain, weights.length, timing);
+    return { time, error, note: gemms[0]!.plan.label };
+  } finally {
+    for (const resource of [...gemms, ...buffers]) resource.destroy();
+  }
+}
+
+/** Random codes, with scales that keep the size of what goes through. */
+function randomMatrix(rows: number, cols: number, seed: number): QuantizedMatrix {
+  const random = new Random(11 + seed);
+  const codes = new Uint32Array((rows * cols) / 8);
+  for (let i = 0; i < codes.length; i++) codes[i] = random.u32();
+  // The root mean square of the codes is 2.93; powers of two around 1 / (2.93 · sqrt(k)) take turns.
+  const wanted = -Math.log2(2.93 * Math.sqrt(cols));
+  const exponent = seed % 2 ? Math.ceil(wanted) : Math.floor(wanted);
+  return {
+    format: 'mxfp4',
+    rows,
+    cols,
+    blockSize: 32,
+    codes: new Uint8Array(codes.buffer),
+    scales: new Uint8Array((rows * cols) / 32).fill(127 + exponent),
+    globalScale: 1,
+    hadamard: false,
+  };
+}
