@@ -97,7 +97,7 @@ async function measureGroup(context: Context, cases: readonly BenchCase[]): Prom
       }
       const errorOfBound = await product.check();
       if (errorOfBound <= 1) right.push({ product, errorOfBound });
-      else report.row({ case: product.case, status: 'wrong', kernel: product.kernel, errorOfBound });
+      else report.row(wrong(product, errorOfBound));
     }
     await instrument.spin();
     for (const { product, errorOfBound } of right) {
@@ -124,6 +124,12 @@ async function prepare(operands: Operands, c: BenchCase): Promise<Product | Row>
 function failure(c: BenchCase, error: unknown): Row {
   if (!(error instanceof Fp4Error)) throw error;
   return { case: c, status: error instanceof UnsupportedError ? 'refused' : 'failed', note: error.message };
+}
+
+/** JSON has no NaN: it is told in words. */
+function wrong({ case: c, kernel }: Product, errorOfBound: number): Row {
+  const error = Number.isFinite(errorOfBound) ? { errorOfBound } : { note: 'y has NaN or infinite values' };
+  return { case: c, status: 'wrong', kernel, ...error };
 }
 
 const ENCODES = 200;
@@ -250,7 +256,7 @@ async function compareCandidates(context: Context, operands: Operands, c: BenchC
     for (const product of products) {
       const errorOfBound = await product.check();
       if (!(errorOfBound <= 1)) {
-        if (product === planned) return { case: c, status: 'wrong', kernel: planned.kernel, errorOfBound };
+        if (product === planned) return wrong(planned, errorOfBound);
         results.set(product.kernel, null);
         continue;
       }

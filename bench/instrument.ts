@@ -3,7 +3,7 @@ import { isSoftware } from '../src/gpu/caps.js';
 import type { Gpu } from '../src/gpu/gpu.js';
 import { createStopwatch, type Stopwatch } from '../src/gpu/timer.js';
 import { type Probe, Probes, type Workload } from './probes.js';
-import type { BaselineName, Ceilings, Pairing } from './schema.js';
+import { type BaselineName, type Ceilings, LOW_CLOCK, type Pairing } from './schema.js';
 import { type Spread, scaled, spread } from './stats.js';
 
 export interface SamplingOptions {
@@ -30,8 +30,6 @@ export interface PairedTime extends Timed {
 /** Work that raises an idle GPU's clock, in ms; between two cases it has not cooled down for long. */
 const FIRST_SPIN = 700;
 const SPIN = 40;
-/** Below this part of the fastest clock seen, a measurement is taken again. */
-const SLOW_CLOCK = 0.95;
 /** Repetitions that one pass may have. */
 const MOST_REPETITIONS = 20000;
 
@@ -67,8 +65,9 @@ export class Instrument {
   async spin(milliseconds = FIRST_SPIN): Promise<void> {
     if (this.software) return;
     const fma = this.#probes.get('fma');
+    const repetitions = await this.#calibrateProbe(fma);
     const start = performance.now();
-    while (performance.now() - start < milliseconds) await this.#stopwatch.run(fma.encode, 16);
+    while (performance.now() - start < milliseconds) await this.#stopwatch.run(fma.encode, repetitions);
   }
 
   /** Best of a few samples of every probe. */
@@ -100,7 +99,7 @@ export class Instrument {
   async timePaired(work: Workload, baseline: BaselineName): Promise<PairedTime> {
     await this.spin(SPIN);
     const first = await this.#timePaired(work, baseline);
-    if (first.gpuClock === undefined || first.gpuClock >= SLOW_CLOCK) return first;
+    if (first.gpuClock === undefined || first.gpuClock >= LOW_CLOCK) return first;
     await this.spin();
     return this.#timePaired(work, baseline);
   }

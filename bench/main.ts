@@ -93,7 +93,7 @@ const program = new Command('bench')
   .option('--output <file>', 'results as JSON (default: bench/results/[local/]<adapter>-<host>.json)')
   .option('--input <file>', 'take results from a file instead of measuring')
   .option('--json', 'print the results as JSON instead of a table')
-  .option('--markdown <file>', 'the results as Markdown too')
+  .option('--markdown <file>', 'the results as Markdown; - for standard output, instead of the table')
   .option('--plots <folder>', 'SVG plots of time and of the part of the ceiling against m')
   .option(
     '--compare <file>',
@@ -105,8 +105,10 @@ async function main(options: Options): Promise<void> {
   // Read before anything is measured, so that a wrong name costs no time.
   const earlier = options.compare ? earlierResults(options.compare) : undefined;
   const file = options.input ? readResults(options.input) : await measure(options);
-  console.log(options.json ? JSON.stringify(file, null, 1) : formatResults(file));
-  if (options.markdown) writeFileSync(options.markdown, toMarkdown(file));
+  if (options.json) console.log(JSON.stringify(file, null, 1));
+  else if (options.markdown !== '-') console.log(formatResults(file));
+  if (options.markdown === '-') console.log(toMarkdown(file));
+  else if (options.markdown) writeFileSync(options.markdown, toMarkdown(file));
   if (options.plots) {
     mkdirSync(options.plots, { recursive: true });
     for (const { name, svg } of plotResults(file)) writeFileSync(join(options.plots, `${name}.svg`), svg);

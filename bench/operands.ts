@@ -9,9 +9,9 @@ import { checkBufferSize, createStorageBuffer, readBuffer } from '../src/gpu/buf
 import { isSoftware } from '../src/gpu/caps.js';
 import type { Gpu } from '../src/gpu/gpu.js';
 import { byteLength, type QuantizedMatrix, selectRows } from '../src/matrix/quantized-matrix.js';
-import { halfToFloat, toHalf } from '../test/support/half.js';
+import { halfToFloat } from '../test/support/half.js';
 import { type BenchCase, parseFormat, type WeightFormat } from './cases.js';
-import { randomNormals, randomWeights } from './data.js';
+import { largestNormal, normalsBetween, randomNormals, randomWeights } from './data.js';
 import { createPlain, type PlainProduct, uploadPlain } from './plain.js';
 
 type Type = 'f32' | 'f16';
@@ -32,7 +32,6 @@ const spreadOver = (count: number, size: number): number[] =>
 class Activations {
   readonly #gpu: Gpu;
   readonly #buffers = new Map<string, GPUBuffer>();
-  readonly #values = new Map<Type, Float32Array>();
   readonly #m: number;
   readonly #n: number;
   readonly #k: number;
@@ -45,10 +44,9 @@ class Activations {
   }
 
   x(type: Type): GPUBuffer {
-    return this.#buffer(`x ${type}`, () => {
-      const values = this.values(type);
-      return createStorageBuffer(this.#gpu.device, 'bench x', type === 'f32' ? values : toHalf(values));
-    });
+    return this.#buffer(`x ${type}`, () =>
+      createStorageBuffer(this.#gpu.device, 'bench x', randomNormals(this.#m * this.#k, type)),
+    );
   }
 
   y(type: Type): GPUBuffer {
@@ -57,32 +55,17 @@ class Activations {
     );
   }
 
-  /** What x holds, as f32[m, k]. */
-  values(type: Type): Float32Array {
-    let values = this.#values.get(type);
-    if (!values) {
-      values = randomNormals(this.#m * this.#k);
-      if (type === 'f16') values = halfToFloat(toHalf(values));
-      this.#values.set(type, values);
-    }
-    return values;
-  }
-
   /** f32[rows, k] of given rows. */
   rows(type: Type, rows: readonly number[]): Float32Array {
-    const values = this.values(type);
     const k = this.#k;
     const picked = new Float32Array(rows.length * k);
-    rows.forEach((row, i) => void picked.set(values.subarray(row * k, (row + 1) * k), i * k));
+    rows.forEach((row, i) => void picked.set(normalsBetween(row * k, (row + 1) * k, type), i * k));
     return picked;
   }
 
   /** The row below m with the largest magnitude, which sets the scale of a tensor in nvfp4. */
   largestRow(type: Type, m: number): number {
-    const values = this.values(type);
-    let best = 0;
-    for (let i = 0; i < m * this.#k; i++) if (Math.abs(values[i]!) > Math.abs(values[best]!)) best = i;
-    return Math.floor(best / this.#k);
+    return Math.floor(largestNormal(m * this.#k, type) / this.#k);
   }
 
   /** f32[rows, n] of given rows of y. */
@@ -139,7 +122,7 @@ interface Fp4Weights {
 }
 
 interface PlainWeights {
-  readonly values: Float32Array;
+  readonly type: Type;
   readonly copies: readonly GPUBuffer[];
 }
 
@@ -239,7 +222,7 @@ export class Operands {
 
   async #preparePlain(c: BenchCase): Promise<Product> {
     const { m, x } = c;
-    const { values, copies } = this.#plain!;
+    const { type, copies } = this.#plain!;
     const used = m > 64 ? copies.slice(0, 1) : copies;
     const shared = { x: this.#activations.x(x), y: this.#activations.y('f32') };
     const products: PlainProduct[] = [];
@@ -257,7 +240,7 @@ export class Operands {
         const { rows, columns, got } = await this.#run(c, (pass) => encode(pass, 0));
         return plainError(
           this.#activations.rows(x, rows),
-          values,
+          type,
           rows.length,
           columns,
           this.#k,
@@ -315,17 +298,15 @@ function plainWeights(gpu: Gpu, n: number, k: number, { format }: WeightFormat, 
     throw new UnsupportedError('bench', 'the device lacks f16');
   const bytes = n * k * sizeOf[type];
   checkBufferSize(gpu.caps.limits, `w[${n}, ${k}] in ${type}`, bytes);
-  const values = randomNormals(n * k);
-  const halves = type === 'f16' ? toHalf(values) : undefined;
   const one = m > 64 || isSoftware(gpu.adapterInfo);
-  const copies = uploadPlain(gpu, halves ?? values, one ? 1 : Math.ceil(ROTATED_BYTES / bytes));
-  return { values: halves ? halfToFloat(halves) : values, copies };
+  const copies = uploadPlain(gpu, randomNormals(n * k, type), one ? 1 : Math.ceil(ROTATED_BYTES / bytes));
+  return { type, copies };
 }
 
 /** Largest error of y[rows, columns] in parts of the bound of a sum with so many roundings. */
 function plainError(
   x: Float32Array,
-  w: Float32Array,
+  type: Type,
   rows: number,
   columns: readonly number[],
   k: number,
@@ -333,18 +314,19 @@ function plainError(
   roundings: number,
 ): number {
   let worst = 0;
-  for (let row = 0; row < rows; row++) {
-    columns.forEach((column, i) => {
+  columns.forEach((column, i) => {
+    const w = normalsBetween(column * k, (column + 1) * k, type);
+    for (let row = 0; row < rows; row++) {
       let sum = 0;
       let magnitude = 0;
       for (let j = 0; j < k; j++) {
-        const product = x[row * k + j]! * w[column * k + j]!;
+        const product = x[row * k + j]! * w[j]!;
         sum += product;
         magnitude += Math.abs(product);
       }
       const bound = roundings * 2 ** -23 * magnitude + 1e-30;
       worst = Math.max(worst, Math.abs(got[row * columns.length + i]! - sum) / bound);
-    });
-  }
+    }
+  });
   return worst;
 }

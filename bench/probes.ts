@@ -58,7 +58,7 @@ export class Probes {
     const x = createStorageBuffer(device, 'bench x', bytes);
     const y = createStorageBuffer(device, 'bench y', bytes);
     for (const buffer of [x, y])
-      device.queue.writeBuffer(buffer, 0, randomNormals(2 ** 16).buffer as ArrayBuffer);
+      device.queue.writeBuffer(buffer, 0, randomNormals(2 ** 13).buffer as ArrayBuffer);
     const threads = sizes.workgroups * 256;
     const vectors = bytes / 16;
     const descriptions: ProbeDescription[] = [

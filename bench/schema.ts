@@ -49,6 +49,9 @@ export interface Pairing {
   readonly ratio: Spread;
 }
 
+/** Below this part of the fastest clock seen, a measurement is taken again, and is marked where that did not help. */
+export const LOW_CLOCK = 0.9;
+
 export interface Measurement {
   /** µs of a product with everything it needs: conversion of x, parts of k, all of it. */
   readonly total: Spread;

@@ -6,6 +6,7 @@ import {
   adapterLabel,
   type BenchFile,
   type Environment,
+  LOW_CLOCK,
   type PeerRow,
   type PlanRow,
   type Row,
@@ -108,9 +109,9 @@ function formatRows(rows: readonly Row[]): string {
 /** Says how the times were taken, and which were taken at a low clock all the same. */
 function describeClocks(rows: readonly Row[]): string {
   const { clock, samples } = rows[0]!.measurement!;
-  const low = rows.filter(({ measurement }) => (measurement!.gpuClock ?? 1) < 0.95);
+  const low = rows.filter(({ measurement }) => (measurement!.gpuClock ?? 1) < LOW_CLOCK);
   const note = low.length
-    ? `; the GPU's clock was below 95 % after ${low.length} of them: ${low.map(({ case: c }) => c.id).join(', ')}`
+    ? `; the GPU's clock was below ${percent(LOW_CLOCK)} after ${low.length} of them: ${low.map(({ case: c }) => c.id).join(', ')}`
     : '';
   return `medians of ${samples} samples by ${clock === 'timestamp' ? 'GPU timestamps' : 'wall clock'}${note}`;
 }

@@ -1,6 +1,7 @@
 /** onnxruntime's WebGPU execution provider: chains of MatMulNBits, int4 in blocks of 32. The same in Node and in a page. */
 import { Random } from '../../src/random.js';
 import { halfToFloat, toHalf } from '../../test/support/half.js';
+import { cycle } from '../data.js';
 import type { PeerRow } from '../schema.js';
 import {
   type ChainTiming,
@@ -178,15 +179,19 @@ class OrtChain {
   }
 }
 
+/** Bytes of codes that a layer repeats: a prime, so that its rows differ. */
+const POOL = 262147;
+
 /** Random layers that keep the size of what goes through them. */
 function randomLayers(sizes: readonly { n: number; k: number }[], type: Type): Int4Weights[] {
   const random = new Random(3);
   return sizes.map(({ n, k }) => {
     // Codes 1 to 15, as 8 stands for zero: a mean other than that would grow from layer to layer.
-    const codes = Uint8Array.from(
-      { length: (n * k) / 2 },
+    const pool = Uint8Array.from(
+      { length: POOL },
       () => random.integer(1, 15) | (random.integer(1, 15) << 4),
     );
+    const codes = cycle(pool, (n * k) / 2);
     const scales = new Float32Array((n * k) / BLOCK).fill(1 / (Math.sqrt(56 / 3) * Math.sqrt(k)));
     const stored = type === 'f32' ? scales : toHalf(scales);
     return { n, k, codes, scales: new Uint8Array(stored.buffer) };
@@ -196,8 +201,10 @@ function randomLayers(sizes: readonly { n: number; k: number }[], type: Type): I
 function decode({ n, k, codes, scales }: Int4Weights, type: Type): Float32Array {
   const values =
     type === 'f32' ? new Float32Array(scales.buffer) : halfToFloat(new Uint16Array(scales.buffer));
-  return Float32Array.from({ length: n * k }, (_, i) => {
+  const w = new Float32Array(n * k);
+  for (let i = 0; i < w.length; i++) {
     const code = (codes[i >> 1]! >> (4 * (i & 1))) & 15;
-    return (code - 8) * values[Math.floor(i / BLOCK)]!;
-  });
+    w[i] = (code - 8) * values[i >> 5]!;
+  }
+  return w;
 }

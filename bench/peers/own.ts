@@ -6,6 +6,7 @@ import type { Gpu } from '../../src/gpu/gpu.js';
 import type { QuantizedMatrix } from '../../src/matrix/quantized-matrix.js';
 import { dequantize } from '../../src/quantize/quantize.js';
 import { Random } from '../../src/random.js';
+import { halfToFloat, toHalf } from '../../test/support/half.js';
 import type { PeerRow } from '../schema.js';
 import {
   type ChainTiming,
@@ -18,9 +19,12 @@ import {
 import type { PeerCase } from './onnxruntime.js';
 
 const VARIANTS = [
-  { activations: 'float', name: 'fp4-webgpu mxfp4' },
-  { activations: 'int8', name: 'fp4-webgpu mxfp4, int8 activations' },
+  { type: 'f32', activations: 'float', name: 'fp4-webgpu mxfp4 f32' },
+  { type: 'f32', activations: 'int8', name: 'fp4-webgpu mxfp4 f32, int8 activations' },
+  { type: 'f16', activations: 'float', name: 'fp4-webgpu mxfp4 f16' },
+  { type: 'f16', activations: 'int8', name: 'fp4-webgpu mxfp4 f16, int8 activations' },
 ] as const;
+type Variant = (typeof VARIANTS)[number];
 
 /** @param late whether no time is left */
 export async function measureOwn(
@@ -37,10 +41,11 @@ export async function measureOwn(
     for (const q of matrices) weights.push(await uploadWeights(gpu, q));
     const reference = chainReference(chainInput(1, c.k), sizes, (i) => dequantize(matrices[i]!));
     for (const m of c.m) {
-      for (const { activations, name } of VARIANTS) {
+      for (const variant of VARIANTS) {
         if (late()) return;
-        const about = { name, version: '', m, n: c.n, k: c.k, layers: sizes.length };
-        tell({ ...about, ...(await measureChain(gpu, weights, m, activations, reference, timing)) });
+        if (variant.type === 'f16' && !gpu.caps.tiers.includes('f16')) continue;
+        const about = { name: variant.name, version: '', m, n: c.n, k: c.k, layers: sizes.length };
+        tell({ ...about, ...(await measureChain(gpu, weights, m, variant, reference, timing)) });
       }
     }
   } finally {
@@ -52,17 +57,19 @@ async function measureChain(
   gpu: Gpu,
   weights: readonly GpuWeights[],
   m: number,
-  activations: 'float' | 'int8',
+  { type, activations }: Variant,
   reference: Float64Array,
   timing: ChainTiming,
 ): Promise<Pick<PeerRow, 'time' | 'error' | 'note'>> {
   const { device } = gpu;
   const gemms: Gemm[] = await Promise.all(
-    weights.map((w) => createGemm(gpu, { m, weights: w, activations })),
+    weights.map((w) => createGemm(gpu, { m, weights: w, activations, x: type, y: type })),
   );
+  const x = chainInput(m, weights[0]!.k);
+  const size = type === 'f32' ? 4 : 2;
   const buffers = [
-    createStorageBuffer(device, 'bench chain x', chainInput(m, weights[0]!.k)),
-    ...weights.map(({ n }, i) => createStorageBuffer(device, `bench chain y${i}`, m * n * 4)),
+    createStorageBuffer(device, 'bench chain x', type === 'f32' ? x : toHalf(x)),
+    ...weights.map(({ n }, i) => createStorageBuffer(device, `bench chain y${i}`, m * n * size)),
   ];
   try {
     const chain = {
@@ -76,7 +83,8 @@ async function measureChain(
       finish: async () => void (await device.queue.onSubmittedWorkDone()),
     };
     await chain.run();
-    const row = new Float32Array(await readBuffer(device, buffers.at(-1)!, reference.length * 4));
+    const bytes = await readBuffer(device, buffers.at(-1)!, reference.length * size);
+    const row = type === 'f32' ? new Float32Array(bytes) : halfToFloat(new Uint16Array(bytes));
     const error = relativeError(row, reference);
     const time = await timeChain(chain, weights.length, timing);
     return { time, error, note: gemms[0]!.plan.label };
