@@ -34,6 +34,10 @@ export async function runBench(
   const deadline = performance.now() + (options.timeLimit ?? Number.POSITIVE_INFINITY) * 1000;
   const late = () => performance.now() >= deadline;
   const instrument = await Instrument.create(gpu, options);
+  // Work that the device refuses takes no time at all, and would be the fastest of all.
+  const refusals: string[] = [];
+  const refuse = (event: GPUUncapturedErrorEvent) => void refusals.push(event.error.message);
+  gpu.device.addEventListener('uncapturederror', refuse);
   let done = 0;
   try {
     const ceilings = await instrument.ceilings();
@@ -42,13 +46,14 @@ export async function runBench(
       if (late()) return false;
       const { names, n, k, format } = group[0]!;
       report.progress(done, cases.length, `${names[0]} ${n}x${k} ${format}`);
-      const context = { gpu, instrument, ceilings, late, report };
+      const context = { gpu, instrument, ceilings, late, report, refusals };
       const all = options.plans ? await comparePlans(context, group) : await measureGroup(context, group);
       if (!all) return false;
       done += group.length;
     }
     return true;
   } finally {
+    gpu.device.removeEventListener('uncapturederror', refuse);
     instrument.destroy();
   }
 }
@@ -59,6 +64,8 @@ interface Context {
   readonly ceilings: Ceilings;
   readonly late: () => boolean;
   readonly report: Report;
+  /** Errors of the device that nothing caught, until they are taken out. */
+  readonly refusals: string[];
 }
 
 const groupKey = ({ n, k, format }: BenchCase) => `${n}x${k} ${format}`;
@@ -96,6 +103,8 @@ async function measureGroup(context: Context, cases: readonly BenchCase[]): Prom
         continue;
       }
       const errorOfBound = await product.check();
+      // Checks see what a refusal leaves undone.
+      context.refusals.length = 0;
       if (errorOfBound <= 1) right.push({ product, errorOfBound });
       else report.row(wrong(product, errorOfBound));
     }
@@ -103,7 +112,11 @@ async function measureGroup(context: Context, cases: readonly BenchCase[]): Prom
     for (const { product, errorOfBound } of right) {
       if (late()) return false;
       const measurement = await measure(context, product);
-      report.row({ case: product.case, status: 'ok', kernel: product.kernel, errorOfBound, measurement });
+      const about = { case: product.case, kernel: product.kernel, errorOfBound };
+      const [note] = context.refusals.splice(0);
+      report.row(
+        note === undefined ? { ...about, status: 'ok', measurement } : { ...about, status: 'failed', note },
+      );
     }
     return true;
   } finally {

@@ -113,14 +113,14 @@ async function main(options: Options): Promise<void> {
     mkdirSync(options.plots, { recursive: true });
     for (const { name, svg } of plotResults(file)) writeFileSync(join(options.plots, `${name}.svg`), svg);
   }
-  if (file.rows.some(({ status }) => status === 'wrong' || status === 'failed')) process.exitCode = 1;
+  if (file.rows.some(({ status }) => status === 'wrong' || status === 'failed')) process.exitCode ??= 1;
   const before = earlier?.(file.environment);
   if (before) {
     const comparison = compare(before, file, options.maxRegression);
     const text = formatComparison(comparison, options.maxRegression);
     if (options.json) console.error(text);
     else console.log(text);
-    if (comparison.regressions.length) process.exitCode = 1;
+    if (comparison.regressions.length) process.exitCode ??= 1;
   }
 }
 
@@ -174,8 +174,15 @@ async function measure(o: Options): Promise<BenchFile> {
     else write!.offer(collector!.file);
   };
   const { backend, adapter, experimental, developerFeatures, software } = o;
-  if (o.host === 'node') await runOnNode({ backend, adapter, experimental }, runOptions, tell);
-  else await runInChromium({ experimental, developerFeatures, software }, runOptions, tell);
+  try {
+    if (o.host === 'node') await runOnNode({ backend, adapter, experimental }, runOptions, tell);
+    else await runInChromium({ experimental, developerFeatures, software }, runOptions, tell);
+  } catch (error) {
+    // What was measured before a device is lost, say, is kept.
+    if (!collector) throw error;
+    console.error(error);
+    process.exitCode = 2;
+  }
   showProgress(undefined);
   const { file } = collector!;
   write!.write(file);
