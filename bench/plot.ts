@@ -20,11 +20,13 @@ interface Axis {
   readonly place: (value: number) => number;
 }
 
-const WIDTH = 720;
+const WIDTH = 760;
 const HEIGHT = 420;
-const MARGIN = { top: 40, right: 220, bottom: 52, left: 64 };
+const MARGIN = { top: 40, right: 250, bottom: 52, left: 64 };
 /** Apart for the colour-blind too, and on white and dark alike. */
 const COLORS = ['#3b76c4', '#d1711f', '#2f9e62', '#b8496f', '#7f6bc9', '#8d7a2b', '#2a98a8', '#7d7d7d'];
+/** Where colours come round again, lines are broken. */
+const DASHES = ['', ' stroke-dasharray="6 4"', ' stroke-dasharray="2 3"'];
 
 export interface Plot {
   /** File name without its ending. */
@@ -61,7 +63,8 @@ function seriesOf(rows: readonly Row[], value: (row: Row) => number): Series[] {
   const series = new Map<string, Point[]>();
   for (const row of rows) {
     const { format, activations, x, y, m } = row.case;
-    const types = x === 'f32' && y === 'f32' ? '' : `${x}→${y}`;
+    // Plain weights have the type of x as their name.
+    const types = x === format || (x === 'f32' && y === 'f32') ? '' : x === y ? x : `${x}→${y}`;
     const name = [format, activations === 'float' ? '' : activations, types].filter(Boolean).join(' ');
     series.set(name, [...(series.get(name) ?? []), { x: m, y: value(row) }]);
   }
@@ -115,8 +118,7 @@ export function drawPlot(title: string, series: readonly Series[], xAxis: Axis, 
     text([(MARGIN.left + right) / 2, HEIGHT - 12], xAxis.title, ' text-anchor="middle"'),
     ...series.flatMap(({ name, points }, i) => {
       const color = COLORS[i % COLORS.length]!;
-      // Where colours come round again, lines are broken.
-      const dash = i < COLORS.length ? '' : ' stroke-dasharray="5 4"';
+      const dash = DASHES[Math.floor(i / COLORS.length) % DASHES.length]!;
       const line = points.map((p) => `${fixed(x(p.x))},${fixed(y(p.y))}`).join(' ');
       const legend = MARGIN.top + 10 + i * 18;
       return [
