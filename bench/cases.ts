@@ -88,6 +88,8 @@ export interface CaseSelection {
   readonly types?: readonly string[] | undefined;
   /** Keeps cases whose id or layers match this regular expression. */
   readonly filter?: string | undefined;
+  /** Ids of cases that are left out, as they were measured before. */
+  readonly skip?: readonly string[] | undefined;
 }
 
 export type Preset = 'quick' | 'full' | 'smoke';
@@ -167,7 +169,10 @@ export function selectCases(selection: CaseSelection): BenchCase[] {
   const kept = pattern
     ? cases.filter(({ id, names }) => [id, ...names].some((text) => pattern.test(text)))
     : cases;
-  if (kept.length) return kept;
+  if (kept.length) {
+    const skipped = new Set(selection.skip);
+    return kept.filter(({ id }) => !skipped.has(id));
+  }
   throw new InvalidArgumentError(
     'bench',
     `${selection.filter === undefined ? 'these options' : `--filter ${selection.filter}`} leave no case`,

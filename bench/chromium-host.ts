@@ -38,7 +38,7 @@ export async function runInChromium(
   ];
   const peers = options.peers ? onnxruntimeWebFolder() : undefined;
   await withPage(flags, peers ? { '/peers/': peers } : {}, async (page, hostVersion) => {
-    let refused: UnsupportedError | undefined;
+    let refused: unknown;
     await page.exposeFunction('tellBench', (progress: Progress) => {
       if (progress.kind === 'environment' && !host.software && isSoftware(progress.environment.adapter)) {
         // Headless Chromium takes its software adapter without a word where the GPU's driver does not load.
@@ -48,7 +48,13 @@ export async function runInChromium(
         );
         void page.close();
       }
-      if (!refused) tell(progress);
+      if (refused) return;
+      try {
+        tell(progress);
+      } catch (error) {
+        refused = error;
+        void page.close();
+      }
     });
     const facts: HostFacts = {
       host: 'chromium',

@@ -1,6 +1,6 @@
 /** Two results files against each other: what became slower, told from noise. */
 import { InvalidArgumentError } from '../src/errors.js';
-import { adapterLabel, type BenchFile, type Row } from './schema.js';
+import { adapterLabel, type BenchFile, type Environment, type Row } from './schema.js';
 import { geometricMean } from './stats.js';
 
 /**
@@ -85,17 +85,19 @@ function compareRows(before: Row, after: Row | undefined, limit: number): CaseCo
 }
 
 function checkComparable(before: BenchFile, after: BenchFile): void {
-  const [a, b] = [before.environment, after.environment];
+  const difference = differenceOfPlace(before.environment, after.environment);
+  if (difference) throw new InvalidArgumentError('compare', `${difference}; compare runs on the same`);
+}
+
+/** What keeps times of two environments from being looked at together, in words. */
+export function differenceOfPlace(a: Environment, b: Environment): string | undefined {
   const pairs = [
     ['adapter', adapterLabel(a.adapter), adapterLabel(b.adapter)],
     ['host', a.host, b.host],
     ['set of experimental features', String(a.experimental), String(b.experimental)],
   ] as const;
-  for (const [what, x, y] of pairs) {
-    if (x !== y) {
-      throw new InvalidArgumentError('compare', `the ${what} was ${x} and is ${y}; compare runs on the same`);
-    }
-  }
+  const [what, x, y] = pairs.find(([, before, after]) => before !== after) ?? [];
+  return what && `the ${what} was ${x} and is ${y}`;
 }
 
 function differences(before: BenchFile, after: BenchFile): string[] {

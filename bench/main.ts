@@ -5,7 +5,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { InvalidArgumentError as BadArgumentError, Fp4Error } from '../src/errors.js';
 import type { Preset } from './cases.js';
 import { runInChromium } from './chromium-host.js';
-import { compare, parsePart } from './compare.js';
+import { compare, differenceOfPlace, parsePart } from './compare.js';
 import { toMarkdown } from './markdown.js';
 import { runOnNode } from './node-host.js';
 import { plotResults } from './plot.js';
@@ -36,6 +36,7 @@ interface Options {
   developerFeatures?: boolean;
   software?: boolean;
   output?: string;
+  resume?: string;
   input?: string;
   json?: boolean;
   markdown?: string;
@@ -91,6 +92,7 @@ const program = new Command('bench')
   .option('--developer-features', 'in Chromium: exact timestamps')
   .option('--software', 'in Chromium: its software adapter instead of the GPU')
   .option('--output <file>', 'results as JSON (default: bench/results/[local/]<adapter>-<host>.json)')
+  .option('--resume <file>', 'results of the same commit, whose cases are kept and not measured again')
   .option('--input <file>', 'take results from a file instead of measuring')
   .option('--json', 'print the results as JSON instead of a table')
   .option('--markdown <file>', 'the results as Markdown; - for standard output, instead of the table')
@@ -146,7 +148,9 @@ function readResults(path: string): BenchFile {
 async function measure(o: Options): Promise<BenchFile> {
   const preset: Preset = o.smoke ? 'smoke' : o.full ? 'full' : 'quick';
   const { shapes, m, formats, activations, types, filter, plans, timeLimit } = o;
+  const kept = o.resume ? readResults(o.resume) : undefined;
   const runOptions: RunOptions = {
+    skip: kept?.rows.map((row) => row.case.id),
     preset,
     shapes,
     m,
@@ -166,7 +170,8 @@ async function measure(o: Options): Promise<BenchFile> {
   let write: ResultsWriter | undefined;
   const tell = (progress: Progress) => {
     if (progress.kind === 'environment') {
-      collector = new Collector(progress.environment);
+      if (kept) checkResumable(kept.environment, progress.environment);
+      collector = new Collector(progress.environment, kept?.rows);
       write = new ResultsWriter(o.output ?? defaultPath(progress.environment, preset));
     }
     collector!.add(progress);
@@ -188,6 +193,13 @@ async function measure(o: Options): Promise<BenchFile> {
   write!.write(file);
   console.error(`written: ${write!.path}`);
   return file;
+}
+
+function checkResumable(before: Environment, now: Environment): void {
+  const commit =
+    before.commit === now.commit ? undefined : `the commit was ${before.commit} and is ${now.commit}`;
+  const difference = differenceOfPlace(before, now) ?? commit;
+  if (difference) throw new BadArgumentError('bench', `--resume: ${difference}; start a new file`);
 }
 
 /** Whole runs are kept in the repository; others are for whoever made them. */

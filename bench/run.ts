@@ -68,12 +68,14 @@ export class Collector {
   #environment: Environment;
   #ceilings: Ceilings | undefined;
   #complete = false;
-  readonly #rows: Row[] = [];
+  readonly #rows: Row[];
   readonly #plans: PlanRow[] = [];
   readonly #peers: PeerRow[] = [];
 
-  constructor(environment: Environment) {
+  /** @param rows that an earlier run got to */
+  constructor(environment: Environment, rows: readonly Row[] = []) {
     this.#environment = environment;
+    this.#rows = [...rows];
   }
 
   add(progress: Progress): void {

@@ -120,6 +120,8 @@ describe('cases', () => {
     ).toBe(true);
     expect(selectCases({ ...all, filter: '^1x4096x4096' }).length).toBe(1);
     expect(() => selectCases({ ...all, filter: 'no such layer' })).toThrow('leave no case');
+    const [first, ...rest] = selectCases(all);
+    expect(selectCases({ ...all, skip: [first!.id] })).toEqual(rest);
     expect(() => selectCases({ ...all, filter: '(' })).toThrow('regular expression');
   });
 });
