@@ -1,1 +1,5 @@
-export declare function chromiumArgs(adapter: 'swiftshader' | 'system', platform?: NodeJS.Platform): string[];
+export declare function chromiumArgs(
+  adapter: 'swiftshader' | 'system',
+  platform?: NodeJS.Platform,
+  experimental?: boolean,
+): string[];

@@ -5,10 +5,12 @@
  * it silently, so a test run should say which one it means.
  * @param {'swiftshader' | 'system'} adapter
  * @param {NodeJS.Platform} [platform]
+ * @param {boolean} [experimental] whether pages get what stock ones do not: f16 on NVIDIA, subgroup matrices
  * @returns {string[]}
  */
-export function chromiumArgs(adapter, platform = process.platform) {
-  const args = ['--enable-unsafe-webgpu', '--ignore-gpu-blocklist', ...offline];
+export function chromiumArgs(adapter, platform = process.platform, experimental = true) {
+  const args = ['--ignore-gpu-blocklist', ...offline];
+  if (experimental || adapter === 'swiftshader') args.push('--enable-unsafe-webgpu');
   if (adapter === 'swiftshader') {
     args.push(
       '--use-webgpu-adapter=swiftshader',
@@ -24,8 +26,8 @@ export function chromiumArgs(adapter, platform = process.platform) {
       '--use-vulkan=native',
       '--use-angle=vulkan',
       '--disable-vulkan-surface',
-      '--enable-dawn-features=vulkan_enable_f16_on_nvidia,allow_unsafe_apis',
     );
+    if (experimental) args.push('--enable-dawn-features=vulkan_enable_f16_on_nvidia,allow_unsafe_apis');
   }
   if (process.getuid?.() === 0) args.push('--no-sandbox');
   return args;

@@ -31,9 +31,7 @@ export async function time(
   encode: (pass: GPUComputePassEncoder, repetition: number) => void,
   { samples = 15, sampleSeconds = 0.02, warmUpSeconds = 0.3 }: TimerOptions = {},
 ): Promise<Timing> {
-  const stopwatch = gpu.caps.timestampQuery
-    ? new TimestampStopwatch(gpu.device)
-    : new WallStopwatch(gpu.device);
+  const stopwatch = createStopwatch(gpu);
   try {
     // Find a repetition count that fills a sample, growing towards it; this is the warm-up as well.
     let repetitions = 1;
@@ -61,7 +59,20 @@ export async function time(
 
 type Encode = (pass: GPUComputePassEncoder, repetition: number) => void;
 
-class WallStopwatch {
+/** What {@link time} measures a sample with. */
+export interface Stopwatch {
+  readonly clock: Timing['clock'];
+  /** Seconds that all repetitions take, one after another inside one pass; 0 where the clock cannot tell. */
+  run(encode: Encode, repetitions: number): Promise<number>;
+  destroy(): void;
+}
+
+/** GPU timestamps where the device has them, else the time from submitting to completion. */
+export function createStopwatch(gpu: Gpu): Stopwatch {
+  return gpu.caps.timestampQuery ? new TimestampStopwatch(gpu.device) : new WallStopwatch(gpu.device);
+}
+
+class WallStopwatch implements Stopwatch {
   readonly clock = 'wall';
   constructor(readonly device: GPUDevice) {}
 
@@ -81,7 +92,7 @@ class WallStopwatch {
   destroy(): void {}
 }
 
-class TimestampStopwatch {
+class TimestampStopwatch implements Stopwatch {
   readonly clock = 'timestamp';
   readonly #queries: GPUQuerySet;
   readonly #resolve: GPUBuffer;

@@ -1,0 +1,308 @@
+/** The harness, the same on every host: cases in, rows out, one after another. */
+import { Fp4Error, UnsupportedError } from '../src/errors.js';
+import { candidatePlans } from '../src/gemm/plan.js';
+import type { Gpu } from '../src/gpu/gpu.js';
+import type { BenchCase } from './cases.js';
+import { Instrument, type SamplingOptions } from './instrument.js';
+import { Operands, type Product } from './operands.js';
+import { recordParts, replay } from './recorder.js';
+import type { Ceilings, ComputeCeiling, Measurement, PlanRow, Row } from './schema.js';
+import { scaled } from './stats.js';
+
+export interface HarnessOptions extends SamplingOptions {
+  /** Compares every kernel that can compute a case instead of measuring the planned one. */
+  readonly plans?: boolean | undefined;
+  /** Seconds after which no further measurement is begun. */
+  readonly timeLimit?: number | undefined;
+}
+
+/** Where results go as they are made. */
+export interface Report {
+  ceilings(ceilings: Ceilings): void;
+  row(row: Row): void;
+  plan(row: PlanRow): void;
+  progress(done: number, total: number, what: string): void;
+}
+
+/** @returns whether every case was reached before the time limit */
+export async function runBench(
+  gpu: Gpu,
+  cases: readonly BenchCase[],
+  options: HarnessOptions,
+  report: Report,
+): Promise<boolean> {
+  const deadline = performance.now() + (options.timeLimit ?? Number.POSITIVE_INFINITY) * 1000;
+  const late = () => performance.now() >= deadline;
+  const instrument = await Instrument.create(gpu, options);
+  // Work that the device refuses takes no time at all, and would be the fastest of all.
+  const refusals: string[] = [];
+  const refuse = (event: GPUUncapturedErrorEvent) => void refusals.push(event.error.message);
+  gpu.device.addEventListener('uncapturederror', refuse);
+  let done = 0;
+  try {
+    const ceilings = await instrument.ceilings();
+    report.ceilings(ceilings);
+    for (const group of groupBy(cases, groupKey).values()) {
+      if (late()) return false;
+      const { names, n, k, format } = group[0]!;
+      report.progress(done, cases.length, `${names[0]} ${n}x${k} ${format}`);
+      const context = { gpu, instrument, ceilings, late, report, refusals };
+      const all = options.plans ? await comparePlans(context, group) : await measureGroup(context, group);
+      if (!all) return false;
+      done += group.length;
+    }
+    return true;
+  } finally {
+    gpu.device.removeEventListener('uncapturederror', refuse);
+    instrument.destroy();
+  }
+}
+
+interface Context {
+  readonly gpu: Gpu;
+  readonly instrument: Instrument;
+  readonly ceilings: Ceilings;
+  readonly late: () => boolean;
+  readonly report: Report;
+  /** Errors of the device that nothing caught, until they are taken out. */
+  readonly refusals: string[];
+}
+
+const groupKey = ({ n, k, format }: BenchCase) => `${n}x${k} ${format}`;
+
+function groupBy<T>(items: readonly T[], key: (item: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const name = key(item);
+    const group = groups.get(name);
+    if (group) group.push(item);
+    else groups.set(name, [item]);
+  }
+  return groups;
+}
+
+/** Everything of a weight matrix is compiled and checked before anything of it is timed, as compiling lets a GPU cool. */
+async function measureGroup(context: Context, cases: readonly BenchCase[]): Promise<boolean> {
+  const { gpu, instrument, report, late } = context;
+  let operands: Operands;
+  try {
+    operands = await Operands.create(gpu, cases);
+  } catch (error) {
+    for (const c of cases) report.row(failure(c, error));
+    return true;
+  }
+  const ready: Product[] = [];
+  try {
+    const prepared = await Promise.all(cases.map((c) => prepare(operands, c)));
+    for (const product of prepared) if (!('status' in product)) ready.push(product);
+    const right: { readonly product: Product; readonly errorOfBound: number }[] = [];
+    for (const product of prepared) {
+      if (late()) return false;
+      if ('status' in product) {
+        report.row(product);
+        continue;
+      }
+      const errorOfBound = await product.check();
+      // Checks see what a refusal leaves undone.
+      context.refusals.length = 0;
+      if (errorOfBound <= 1) right.push({ product, errorOfBound });
+      else report.row(wrong(product, errorOfBound));
+    }
+    await instrument.spin();
+    for (const { product, errorOfBound } of right) {
+      if (late()) return false;
+      const measurement = await measure(context, product);
+      const about = { case: product.case, kernel: product.kernel, errorOfBound };
+      const [note] = context.refusals.splice(0);
+      report.row(
+        note === undefined ? { ...about, status: 'ok', measurement } : { ...about, status: 'failed', note },
+      );
+    }
+    return true;
+  } finally {
+    for (const product of ready) product.destroy();
+    operands.destroy();
+  }
+}
+
+async function prepare(operands: Operands, c: BenchCase): Promise<Product | Row> {
+  try {
+    return await operands.prepare(c);
+  } catch (error) {
+    return failure(c, error);
+  }
+}
+
+/** @throws what is no failure of a case */
+function failure(c: BenchCase, error: unknown): Row {
+  if (!(error instanceof Fp4Error)) throw error;
+  return { case: c, status: error instanceof UnsupportedError ? 'refused' : 'failed', note: error.message };
+}
+
+/** JSON has no NaN: it is told in words. */
+function wrong({ case: c, kernel }: Product, errorOfBound: number): Row {
+  const error = Number.isFinite(errorOfBound) ? { errorOfBound } : { note: 'y has NaN or infinite values' };
+  return { case: c, status: 'wrong', kernel, ...error };
+}
+
+const ENCODES = 200;
+
+async function measure({ instrument, ceilings, gpu }: Context, product: Product): Promise<Measurement> {
+  const { m, n, k } = product.case;
+  const work = { label: product.kernel, encode: product.encode };
+  const paired = await instrument.timePaired(work, m <= 64 ? 'copy' : 'fma');
+  const { median } = paired.time;
+  const gigabytesPerSecond = product.bytes / median / 1e9;
+  const teraflops = (2 * m * n * k) / median / 1e12;
+  const ceiling = ceilingOf(product.tiers, ceilings);
+  return {
+    total: scaled(paired.time, 1e6),
+    ...(await measureParts(instrument, product)),
+    ...(product.gemm && { encode: encodeCost(gpu, product) }),
+    samples: paired.samples,
+    repetitions: paired.repetitions,
+    clock: instrument.clock,
+    pairing: paired.pairing,
+    gigabytesPerSecond,
+    ofCopy: gigabytesPerSecond / ceilings.copy,
+    teraflops,
+    ceiling,
+    ofCeiling: teraflops / ceilings[ceiling]!,
+    ...(paired.gpuClock !== undefined && { gpuClock: paired.gpuClock }),
+  };
+}
+
+/** The kernel and the conversion of x, each on its own, where there is a conversion. */
+async function measureParts(
+  instrument: Instrument,
+  { gemm, kernel, encode }: Product,
+): Promise<Pick<Measurement, 'kernelOnly' | 'conversion'>> {
+  const parts = gemm && recordParts(gemm, (pass) => encode(pass, 0));
+  if (!parts?.conversion.length) return {};
+  const timed = async (dispatches: typeof parts.product) => {
+    const { time } = await instrument.time({ label: kernel, encode: (pass) => replay(pass, dispatches) });
+    return scaled(time, 1e6);
+  };
+  return { kernelOnly: await timed(parts.product), conversion: await timed(parts.conversion) };
+}
+
+/** µs that encoding one product takes on the CPU: the median of a few batches, whose commands are thrown away. */
+function encodeCost({ device }: Gpu, { encode }: Product): number {
+  const batches = Array.from({ length: 5 }, () => {
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    const start = performance.now();
+    for (let i = 0; i < ENCODES; i++) encode(pass, i);
+    const elapsed = performance.now() - start;
+    pass.end();
+    encoder.finish();
+    return (elapsed * 1000) / ENCODES;
+  });
+  return batches.toSorted((a, b) => a - b)[2]!;
+}
+
+/** What a kernel's arithmetic runs on. */
+function ceilingOf(tiers: readonly string[], ceilings: Ceilings): ComputeCeiling {
+  const wanted: ComputeCeiling = tiers.includes('matrix-f16')
+    ? 'matrixF16'
+    : tiers.includes('matrix-i8')
+      ? 'matrixI8'
+      : tiers.includes('dp4a')
+        ? 'dp4a'
+        : 'fma';
+  return ceilings[wanted] === undefined ? 'fma' : wanted;
+}
+
+/** A candidate that takes this many times as long as the best so far is not looked at closer. */
+const HOPELESS = 2;
+
+async function comparePlans(context: Context, group: readonly BenchCase[]): Promise<boolean> {
+  const { gpu, report, late } = context;
+  const cases = group.filter(({ format }) => format !== 'f32' && format !== 'f16');
+  if (!cases.length) return true;
+  let operands: Operands;
+  try {
+    operands = await Operands.create(gpu, cases);
+  } catch (error) {
+    for (const c of cases) report.row(failure(c, error));
+    return true;
+  }
+  try {
+    for (const c of cases) {
+      if (late()) return false;
+      try {
+        const row = await compareCandidates(context, operands, c);
+        if ('status' in row) report.row(row);
+        else report.plan(row);
+      } catch (error) {
+        report.row(failure(c, error));
+      }
+    }
+    return true;
+  } finally {
+    operands.destroy();
+  }
+}
+
+async function compareCandidates(context: Context, operands: Operands, c: BenchCase): Promise<PlanRow | Row> {
+  const { gpu, instrument } = context;
+  const planned = await operands.prepare(c);
+  const caps = await gpu.usableCaps();
+  const { problem } = planned.gemm!;
+  const others = candidatePlans(problem, caps).filter(({ label }) => label !== planned.kernel);
+  const results = new Map<string, number | null>();
+  const products = [planned];
+  try {
+    await Promise.all(
+      others.map(async (plan) => {
+        try {
+          products.push(await operands.prepare(c, plan));
+        } catch (error) {
+          if (!(error instanceof Fp4Error)) throw error;
+          results.set(plan.label, null);
+        }
+      }),
+    );
+    await instrument.spin();
+    let best = Number.POSITIVE_INFINITY;
+    let winner = planned;
+    for (const product of products) {
+      const errorOfBound = await product.check();
+      if (!(errorOfBound <= 1)) {
+        if (product === planned) return wrong(planned, errorOfBound);
+        results.set(product.kernel, null);
+        continue;
+      }
+      await instrument.spin(10);
+      let { median } = (await instrument.time(toWork(product), 1)).time;
+      if (median < HOPELESS * best) ({ median } = (await instrument.time(toWork(product))).time);
+      results.set(product.kernel, median * 1e6);
+      if (median < best) [best, winner] = [median, product];
+    }
+    const slowdown = winner === planned ? 1 : await compareTwo(instrument, planned, winner);
+    return {
+      case: c,
+      planned: planned.kernel,
+      best: winner.kernel,
+      slowdown,
+      candidates: [...results]
+        .map(([kernel, microseconds]) => ({ kernel, microseconds }))
+        .sort(
+          (a, b) =>
+            (a.microseconds ?? Number.POSITIVE_INFINITY) - (b.microseconds ?? Number.POSITIVE_INFINITY),
+        ),
+    };
+  } finally {
+    for (const product of products) product.destroy();
+  }
+}
+
+const toWork = ({ kernel, encode }: Product) => ({ label: kernel, encode });
+
+/** Time of one product by that of another, both in turn with the same baseline. */
+async function compareTwo(instrument: Instrument, product: Product, other: Product): Promise<number> {
+  const ratio = async (p: Product) =>
+    (await instrument.timePaired(toWork(p), p.case.m <= 64 ? 'copy' : 'fma')).pairing.ratio.median;
+  const others = await ratio(other);
+  return Math.max(1, (await ratio(product)) / others);
+}

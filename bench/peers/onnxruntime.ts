@@ -1,0 +1,210 @@
+/** onnxruntime's WebGPU execution provider: chains of MatMulNBits, int4 in blocks of 32. The same in Node and in a page. */
+import { Random } from '../../src/random.js';
+import { halfToFloat, toHalf } from '../../test/support/half.js';
+import { cycle } from '../data.js';
+import type { PeerRow } from '../schema.js';
+import {
+  type ChainTiming,
+  chainInput,
+  chainLayers,
+  chainReference,
+  relativeError,
+  timeChain,
+} from './chain.js';
+import { BLOCK, chainModel, type Int4Weights, negationModel } from './onnx.js';
+
+/** What is used of the package's interface. */
+export interface Onnxruntime {
+  readonly env: { readonly versions: Readonly<Record<string, string | undefined>> };
+  readonly InferenceSession: { create(model: Uint8Array, options: object): Promise<Session> };
+  readonly Tensor: new (type: string, data: ArrayBufferView, dims: readonly number[]) => OrtTensor;
+}
+
+interface OrtTensor {
+  readonly data: ArrayLike<number> & ArrayBufferView;
+  dispose(): void;
+}
+
+interface Session {
+  run(feeds: Record<string, OrtTensor>): Promise<Record<string, OrtTensor>>;
+  release(): Promise<void>;
+}
+
+type Type = 'f32' | 'f16';
+
+export interface PeerCase {
+  readonly n: number;
+  readonly k: number;
+  readonly layers: number;
+  readonly m: readonly number[];
+}
+
+const VARIANTS = (['f32', 'f16'] as const).flatMap((type) =>
+  ([0, 4] as const).map((accuracyLevel) => ({ type, accuracyLevel })),
+);
+
+/** @param late whether no time is left */
+export async function measureOnnxruntime(
+  ort: Onnxruntime,
+  c: PeerCase,
+  timing: ChainTiming,
+  tell: (row: PeerRow) => void,
+  late: () => boolean,
+): Promise<void> {
+  const version = ort.env.versions.node ?? ort.env.versions.web ?? ort.env.versions.common ?? '';
+  const sizes = chainLayers(c, c.layers);
+  for (const { type, accuracyLevel } of VARIANTS) {
+    if (late()) return;
+    const name = `onnxruntime MatMulNBits int4 ${type} accuracy ${accuracyLevel}`;
+    const about = { name, version, n: c.n, k: c.k, layers: sizes.length };
+    const fail = (m: number, error: unknown) => tell({ ...about, m, note: `fails: ${firstLine(error)}` });
+    let chain: OrtChain;
+    try {
+      chain = await OrtChain.create(ort, sizes, type, accuracyLevel);
+    } catch (error) {
+      fail(c.m[0]!, error);
+      continue;
+    }
+    try {
+      for (const m of c.m) {
+        if (late()) return;
+        try {
+          await chain.setInput(m);
+          const error = await chain.check();
+          const time = await timeChain(chain, sizes.length, timing);
+          tell({ ...about, m, time, error });
+        } catch (error) {
+          fail(m, error);
+        }
+      }
+    } finally {
+      await chain.destroy();
+    }
+  }
+}
+
+/** The end of a chain of messages, which is what happened. */
+function firstLine(error: unknown): string {
+  const [line] = String(error instanceof Error ? error.message : error).split('\n');
+  return line!.split('Status Message: ').at(-1)!.slice(0, 120);
+}
+
+class OrtChain {
+  #x: OrtTensor | undefined;
+  #input: Float32Array | undefined;
+  #reference: Float64Array | undefined;
+
+  private constructor(
+    readonly ort: Onnxruntime,
+    readonly session: Session,
+    /** Brings tensors to the GPU, and back. */
+    readonly upload: Session,
+    readonly download: Session,
+    readonly layers: readonly Int4Weights[],
+    readonly type: Type,
+  ) {}
+
+  static async create(
+    ort: Onnxruntime,
+    sizes: readonly { n: number; k: number }[],
+    type: Type,
+    accuracyLevel: 0 | 4,
+  ): Promise<OrtChain> {
+    const layers = randomLayers(sizes, type);
+    const open = (model: Uint8Array, preferredOutputLocation: string) =>
+      ort.InferenceSession.create(model, {
+        executionProviders: ['webgpu'],
+        preferredOutputLocation,
+        // Failures are told by exceptions.
+        logSeverityLevel: 4,
+      });
+    const session = await open(chainModel(layers, type, accuracyLevel), 'gpu-buffer');
+    const upload = await open(negationModel(type), 'gpu-buffer');
+    const download = await open(negationModel(type), 'cpu');
+    return new OrtChain(ort, session, upload, download, layers, type);
+  }
+
+  async setInput(m: number): Promise<void> {
+    const k = this.layers[0]!.k;
+    this.#x?.dispose();
+    this.#input = chainInput(m, k);
+    this.#x = (
+      await this.upload.run({
+        x: this.#tensor(
+          this.#input.map((value) => -value),
+          m,
+          k,
+        ),
+      })
+    ).y!;
+  }
+
+  /** Relative error of the first row against f64. */
+  async check(): Promise<number> {
+    const { y } = await this.session.run({ x: this.#x! });
+    const negative = (await this.download.run({ x: y! })).y!.data;
+    y!.dispose();
+    const { k } = this.layers[0]!;
+    const { n } = this.layers.at(-1)!;
+    // Each is the same row: of every m.
+    this.#reference ??= chainReference(this.#input!.subarray(0, k), this.layers, (i) =>
+      decode(this.layers[i]!, this.type),
+    );
+    const row =
+      this.type === 'f32' || !(negative instanceof Uint16Array)
+        ? Float32Array.from({ length: n }, (_, i) => -negative[i]!)
+        : halfToFloat(negative.subarray(0, n)).map((value) => -value);
+    return relativeError(row, this.#reference);
+  }
+
+  async run(): Promise<void> {
+    const { y } = await this.session.run({ x: this.#x! });
+    y!.dispose();
+  }
+
+  /** Work is done in the order in which it was begun, and this brings a value back. */
+  async finish(): Promise<void> {
+    await this.download.run({ x: this.#tensor(Float32Array.of(1), 1, 1) });
+  }
+
+  async destroy(): Promise<void> {
+    this.#x?.dispose();
+    for (const session of [this.session, this.upload, this.download]) await session.release();
+  }
+
+  #tensor(values: Float32Array, rows: number, columns: number): OrtTensor {
+    return this.type === 'f32'
+      ? new this.ort.Tensor('float32', values, [rows, columns])
+      : new this.ort.Tensor('float16', toHalf(values), [rows, columns]);
+  }
+}
+
+/** Bytes of codes that a layer repeats: a prime, so that its rows differ. */
+const POOL = 262147;
+
+/** Random layers that keep the size of what goes through them. */
+function randomLayers(sizes: readonly { n: number; k: number }[], type: Type): Int4Weights[] {
+  const random = new Random(3);
+  return sizes.map(({ n, k }) => {
+    // Codes 1 to 15, as 8 stands for zero: a mean other than that would grow from layer to layer.
+    const pool = Uint8Array.from(
+      { length: POOL },
+      () => random.integer(1, 15) | (random.integer(1, 15) << 4),
+    );
+    const codes = cycle(pool, (n * k) / 2);
+    const scales = new Float32Array((n * k) / BLOCK).fill(1 / (Math.sqrt(56 / 3) * Math.sqrt(k)));
+    const stored = type === 'f32' ? scales : toHalf(scales);
+    return { n, k, codes, scales: new Uint8Array(stored.buffer) };
+  });
+}
+
+function decode({ n, k, codes, scales }: Int4Weights, type: Type): Float32Array {
+  const values =
+    type === 'f32' ? new Float32Array(scales.buffer) : halfToFloat(new Uint16Array(scales.buffer));
+  const w = new Float32Array(n * k);
+  for (let i = 0; i < w.length; i++) {
+    const code = (codes[i >> 1]! >> (4 * (i & 1))) & 15;
+    w[i] = (code - 8) * values[i >> 5]!;
+  }
+  return w;
+}

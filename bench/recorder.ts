@@ -1,0 +1,63 @@
+/** What a product encodes, taken down and played back in parts. */
+import { UnsupportedError } from '../src/errors.js';
+import type { Gemm } from '../src/gemm/gemm.js';
+
+/** One dispatch with what it needs. */
+interface Dispatch {
+  readonly pipeline: GPUComputePipeline;
+  readonly group: GPUBindGroup;
+  readonly workgroups: readonly [number, number, number];
+}
+
+/** Takes the place of a compute pass; holds what a dispatch depends on, and refuses what it does not know. */
+class RecordingPass {
+  readonly dispatches: Dispatch[] = [];
+  #pipeline: GPUComputePipeline | undefined;
+  #group: GPUBindGroup | undefined;
+
+  setPipeline(pipeline: GPUComputePipeline): void {
+    this.#pipeline = pipeline;
+  }
+
+  setBindGroup(index: number, group: GPUBindGroup, ...offsets: unknown[]): void {
+    if (index !== 0 || offsets.length)
+      throw new UnsupportedError('bench', 'only bind group 0 can be recorded');
+    this.#group = group;
+  }
+
+  dispatchWorkgroups(x: number, y = 1, z = 1): void {
+    this.dispatches.push({ pipeline: this.#pipeline!, group: this.#group!, workgroups: [x, y, z] });
+  }
+}
+
+/** The dispatches that make x ready, and those of the product: its kernel, and adding up its parts of k. */
+export interface Parts {
+  readonly conversion: readonly Dispatch[];
+  readonly product: readonly Dispatch[];
+}
+
+/** Tells them apart by label, which begins with the kernel's id. Undefined where the product encodes anything else. */
+export function recordParts(gemm: Gemm, encode: (pass: GPUComputePassEncoder) => void): Parts | undefined {
+  const pass = new RecordingPass();
+  try {
+    encode(pass as unknown as GPUComputePassEncoder);
+  } catch (error) {
+    // A pass lacks a method that is newer than this file: parts are then not measured apart.
+    if (error instanceof TypeError || error instanceof UnsupportedError) return undefined;
+    throw error;
+  }
+  const ofProduct = ({ pipeline }: Dispatch) =>
+    pipeline.label.startsWith(`${gemm.plan.kernel}.`) || pipeline.label.startsWith('reduce_');
+  return {
+    conversion: pass.dispatches.filter((dispatch) => !ofProduct(dispatch)),
+    product: pass.dispatches.filter(ofProduct),
+  };
+}
+
+export function replay(pass: GPUComputePassEncoder, dispatches: readonly Dispatch[]): void {
+  for (const { pipeline, group, workgroups } of dispatches) {
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, group);
+    pass.dispatchWorkgroups(...workgroups);
+  }
+}

@@ -1,0 +1,124 @@
+/** The benchmark as a smoke test: that it measures, not what. */
+import { expect, test } from 'vitest';
+import { selectCases } from '../../bench/cases.js';
+import { runBench } from '../../bench/harness.js';
+import { SOFTWARE_TIMING } from '../../bench/peers/chain.js';
+import { measureOwn } from '../../bench/peers/own.js';
+import { Collector, type Progress, run } from '../../bench/run.js';
+import type { Ceilings, PeerRow, PlanRow, Row } from '../../bench/schema.js';
+import { adapterId, useGpu } from '../support/gpu.js';
+
+const context = useGpu();
+const quick = { samples: 2, sampleSeconds: 0 };
+
+function collect() {
+  const rows: Row[] = [];
+  const plans: PlanRow[] = [];
+  const ceilings: Ceilings[] = [];
+  const report = {
+    ceilings: (c: Ceilings) => void ceilings.push(c),
+    row: (row: Row) => void rows.push(row),
+    plan: (row: PlanRow) => void plans.push(row),
+    progress: () => {},
+  };
+  return { rows, plans, ceilings, report };
+}
+
+test('every case of the smoke preset is right and has every figure', async () => {
+  const { rows, ceilings, report } = collect();
+  const cases = selectCases({ preset: 'smoke' });
+  expect(await runBench(context.gpu, cases, quick, report)).toBe(true);
+  expect(rows.map((row) => [row.case.id, row.status, row.note])).toEqual(
+    cases.map(({ id }) => [id, 'ok', undefined]),
+  );
+  const tiers = (await context.gpu.usableCaps()).tiers;
+  const names = { dp4a: 'dp4a', 'matrix-f16': 'matrixF16', 'matrix-i8': 'matrixI8' } as const;
+  for (const [tier, name] of Object.entries(names)) {
+    if (tiers.includes(tier as 'dp4a')) expect(ceilings[0]![name], tier).toBeGreaterThan(0);
+  }
+  for (const { case: c, measurement: m, errorOfBound } of rows) {
+    expect(errorOfBound, c.id).toBeLessThanOrEqual(1);
+    const figures = [
+      m!.total.median,
+      m!.pairing.ratio.median,
+      m!.gigabytesPerSecond,
+      m!.ofCopy,
+      m!.teraflops,
+      m!.ofCeiling,
+    ];
+    for (const figure of figures) expect(figure, c.id).toBeGreaterThan(0);
+    expect(m!.encode !== undefined, c.id).toBe(c.format !== 'f32');
+    // int8 operands have to be made, and nothing else goes through a conversion without being told.
+    if (m!.conversion) expect(m!.kernelOnly!.median, c.id).toBeGreaterThan(0);
+  }
+  const converted = rows.filter(({ kernel }) => kernel!.startsWith('gemm_dp4a'));
+  for (const { measurement } of converted) expect(measurement!.conversion).toBeDefined();
+});
+
+// SwiftShader takes half a minute to compile them all.
+test.skipIf(adapterId() === 'swiftshader')(
+  'plans: every candidate is measured, the planned one too',
+  async () => {
+    const { rows, plans, report } = collect();
+    const cases = selectCases({
+      shapes: ['32x64'],
+      m: [2],
+      formats: ['mxfp4'],
+      activations: ['f32'],
+      types: ['f32'],
+    });
+    expect(await runBench(context.gpu, cases, { ...quick, plans: true }, report)).toBe(true);
+    expect(rows).toEqual([]);
+    const [plan] = plans;
+    expect(plan!.candidates.length).toBeGreaterThan(2);
+    expect(plan!.candidates.map(({ kernel }) => kernel)).toContain(plan!.planned);
+    expect(plan!.candidates[0]!.kernel).toBe(plan!.best);
+    expect(plan!.slowdown).toBeGreaterThanOrEqual(1);
+  },
+);
+
+test('a case that the device cannot run is refused with the reason', async () => {
+  const { rows, report } = collect();
+  const cases = selectCases({
+    shapes: ['4000000x32'],
+    m: [4000],
+    formats: ['mxfp4'],
+    activations: ['float'],
+    types: ['f32'],
+  });
+  expect(await runBench(context.gpu, cases, quick, report)).toBe(true);
+  expect(rows.map(({ status }) => status)).toEqual(['refused']);
+  expect(rows[0]!.note).toMatch(/gpu: y\[4000, 4000000\] needs/);
+});
+
+test('a time limit ends a run with what it has', async () => {
+  const told: Progress[] = [];
+  await run(
+    context.gpu,
+    { preset: 'smoke', timeLimit: 1e-9 },
+    (p) => void told.push(p),
+    async () => undefined,
+  );
+  expect(told.at(-1)).toEqual({ kind: 'end', complete: false });
+  const collector = new Collector({} as never);
+  for (const progress of told) collector.add(progress);
+  expect(collector.file.complete).toBe(false);
+  expect(collector.file.ceilings?.copy).toBeGreaterThan(0);
+});
+
+test('a chain of our own layers agrees with f64', async () => {
+  const rows: PeerRow[] = [];
+  const c = { n: 64, k: 64, layers: 3, m: [1, 5] };
+  await measureOwn(
+    context.gpu,
+    c,
+    SOFTWARE_TIMING,
+    (row) => void rows.push(row),
+    () => false,
+  );
+  expect(rows.length).toBe(context.gpu.caps.tiers.includes('f16') ? 8 : 4);
+  for (const { name, m, error, time } of rows) {
+    expect(error, `${name} ${m}`).toBeLessThan(0.05);
+    expect(time!.median).toBeGreaterThan(0);
+  }
+});
