@@ -270,7 +270,6 @@ export async function createGemm(gpu: Gpu, options: GemmOptions): Promise<Gemm> 
   const { weights } = options;
   const problem = problemOf(weights, options);
   const plan = options.plan ?? planGemm(problem, await gpu.usableCaps());
-  const { kernel, constants } = plan;
   const { takesFp4Rows, inner } = conversions(problem, plan, weights.hadamard);
   // A tensor scale that only the GPU knows is copied there, which takes a buffer.
   const source = weights.globalScaleBuffer ? 'buffer' : await gpu.uniformSource();
