@@ -47,8 +47,7 @@ const TILE_VECTORS = TILE_M * STEP_VECTORS;
 const X_LOADS = TILE_VECTORS / THREADS;
 const W_LOADS = TILE_N * STEP_CHUNKS / THREADS;
 
-// In words of workgroup memory (tile_*.wgsl): sixteen bytes, a row, a row of sums and a fragment of one.
-const VECTOR = 16u / WORD;
+// In words of workgroup memory (tile_*.wgsl): a row, a row of sums and a fragment of one.
 const ROW = (TILE_K * ELEMENT_BYTES + 16u) / WORD;
 const SUMS_ROW = (SUBGROUP_N * 4u + 16u) / WORD;
 const SUMS = MMA_N * 4u / WORD;
@@ -83,8 +82,7 @@ fn load_x(step: u32, tile_m: u32, i: u32) -> vec4<u32> {
 }
 
 fn put_x(i: u32, values: vec4<u32>) {
-  let row = i / STEP_VECTORS;
-  tile_store16(row / PART_ROWS, row % PART_ROWS * ROW + i % STEP_VECTORS * VECTOR, values);
+  tile_put(i / STEP_VECTORS, i % STEP_VECTORS, values);
 }
 
 // Neighbouring threads take the rows of a block, then the chunks of a step, then further blocks: the same chunk of rows
@@ -114,9 +112,7 @@ fn load_w(step: u32, row: u32, thread: u32) -> Chunk {
 }
 
 fn put_w(unit: u32, thread: u32, chunk: Chunk, value: u32) {
-  let row = unit * LOAD_ROWS + w_row(thread);
-  let at = row % PART_ROWS * ROW + w_chunk(thread) * (2u * ELEMENT_BYTES * VECTOR);
-  put_chunk(X_PARTS + row / PART_ROWS, at, chunk, value);
+  put_chunk(TILE_M + unit * LOAD_ROWS + w_row(thread), w_chunk(thread), chunk, value);
 }
 
 fn mma(a: Left, b: Right, sum: Sum) -> Sum {
@@ -136,11 +132,11 @@ fn store_sums(
   s3: Sum,
 ) {
   workgroupBarrier();
-  subgroupMatrixStore<row_major>(&tile[subgroup], 0u, s0, SUMS_ROW);
-  subgroupMatrixStore<row_major>(&tile[subgroup], SUMS, s1, SUMS_ROW);
+  subgroupMatrixStore<row_major>(&tile[subgroup % SUBGROUPS], 0u, s0, SUMS_ROW);
+  subgroupMatrixStore<row_major>(&tile[subgroup % SUBGROUPS], SUMS, s1, SUMS_ROW);
   if (FRAGMENTS_N == 4u) {
-    subgroupMatrixStore<row_major>(&tile[subgroup], min(2u, FRAGMENTS_N - 1u) * SUMS, s2, SUMS_ROW);
-    subgroupMatrixStore<row_major>(&tile[subgroup], min(3u, FRAGMENTS_N - 1u) * SUMS, s3, SUMS_ROW);
+    subgroupMatrixStore<row_major>(&tile[subgroup % SUBGROUPS], min(2u, FRAGMENTS_N - 1u) * SUMS, s2, SUMS_ROW);
+    subgroupMatrixStore<row_major>(&tile[subgroup % SUBGROUPS], min(3u, FRAGMENTS_N - 1u) * SUMS, s3, SUMS_ROW);
   }
   workgroupBarrier();
   // Four columns a lane.
@@ -247,7 +243,8 @@ fn main(
   var s33: Sum;
   for (var s = 0u; s < SPLIT_STEPS; s++) {
     let step = first_step + s;
-    if (step >= STEPS) {
+    // Where it can be, the number of rounds is a constant.
+    if (SPLIT_STEPS * SPLIT_K != STEPS && step >= STEPS) {
       break;
     }
     put_x(thread, x0);

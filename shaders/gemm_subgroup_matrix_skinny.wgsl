@@ -74,7 +74,6 @@ fn load_chunk(row: u32, chunk: u32) -> Chunk {
 }
 
 fn store_chunk(subgroup: u32, row: u32, w: Chunk, largest: u32, chunk: u32) {
-  let at = row * ROW;
   var low = half_scale(w.scales & 0xFFu, w.macros, largest);
   var high = low;
   if (BLOCK_SIZE == 16u) {
@@ -84,10 +83,13 @@ fn store_chunk(subgroup: u32, row: u32, w: Chunk, largest: u32, chunk: u32) {
     low = vec2<f16>();
     high = vec2<f16>();
   }
-  parts[subgroup][at] = halves8(w.codes.x, low);
-  parts[subgroup][at + 1u] = halves8(w.codes.y, low);
-  parts[subgroup][at + 2u] = halves8(w.codes.z, high);
-  parts[subgroup][at + 3u] = halves8(w.codes.w, high);
+  // Cut here, as compilers do not see through calls that indices are in range.
+  let part = subgroup % SUBGROUPS;
+  let at = row % TILE_N * ROW;
+  parts[part][at] = halves8(w.codes.x, low);
+  parts[part][at + 1u] = halves8(w.codes.y, low);
+  parts[part][at + 2u] = halves8(w.codes.z, high);
+  parts[part][at + 3u] = halves8(w.codes.w, high);
 }
 
 fn load_left(fragment: u32) -> Left {
@@ -101,8 +103,8 @@ fn mma(a: Left, b: Right, sum: Sum) -> Sum {
 // Lays a subgroup's sums of a fragment's rows down, adds those of all subgroups in their order, scales and stores them.
 fn store_sums(subgroup: u32, thread: u32, first_row: u32, first_col: u32, s0: Sum, s1: Sum) {
   workgroupBarrier();
-  subgroupMatrixStore<row_major>(&parts[subgroup], 0u, s0, TILE_N / 4u);
-  subgroupMatrixStore<row_major>(&parts[subgroup], MMA_N / 4u, s1, TILE_N / 4u);
+  subgroupMatrixStore<row_major>(&parts[subgroup % SUBGROUPS], 0u, s0, TILE_N / 4u);
+  subgroupMatrixStore<row_major>(&parts[subgroup % SUBGROUPS], MMA_N / 4u, s1, TILE_N / 4u);
   workgroupBarrier();
   // Four columns a thread.
   for (var e = thread; e < MMA_M * TILE_N / 4u; e += THREADS) {
@@ -253,7 +255,7 @@ fn main(
         }
       }
     }
-    if (2u * pair + 1u < ROUNDS) {
+    if (ROUNDS % 2u == 0u || 2u * pair + 1u < ROUNDS) {
       let chunk = first_chunk + (2u * pair + 1u) * STRIDE;
       let fragment = inside(chunk) * CHUNK_FRAGMENTS;
       let a00 = load_left(fragment);

@@ -55,18 +55,18 @@ fn load_piece(block: u32, first: u32, j: u32, chunk: u32) -> Piece {
   return Piece(load_codes(index), load_scale_words(block, at, j));
 }
 
-fn multiply_chunk(sums: RowSums, piece: Piece, first: u32, x_at: u32) -> RowSums {
+fn multiply_chunk(sums: RowSums, piece: Piece, first: u32, slab_chunk: u32) -> RowSums {
   var low = RowProducts();
-  low = add_word(low, piece.codes, 0u, x_at);
-  low = add_word(low, piece.codes, 1u, x_at);
+  low = add_word(low, piece.codes, 0u, slab_chunk);
+  low = add_word(low, piece.codes, 1u, slab_chunk);
   if (BLOCK_SIZE == 32u) {
-    low = add_word(low, piece.codes, 2u, x_at);
-    low = add_word(low, piece.codes, 3u, x_at);
+    low = add_word(low, piece.codes, 2u, slab_chunk);
+    low = add_word(low, piece.codes, 3u, slab_chunk);
     return add_block(sums, low, row_scales(piece.scales, 0u, first));
   }
   var high = RowProducts();
-  high = add_word(high, piece.codes, 2u, x_at);
-  high = add_word(high, piece.codes, 3u, x_at);
+  high = add_word(high, piece.codes, 2u, slab_chunk);
+  high = add_word(high, piece.codes, 3u, slab_chunk);
   return add_block(
     add_block(sums, low, row_scales(piece.scales, 0u, first)),
     high,
@@ -113,13 +113,14 @@ fn main(
     }
 
     for (var step = 0u; step < STEPS; step++) {
-      if (first_chunk + step * COLUMNS >= CHUNKS) {
+      // Where it can be, the number of rounds is a constant.
+      if (SLABS * SLAB != CHUNKS && SLABS > 1u && first_chunk + step * COLUMNS >= CHUNKS) {
         break;
       }
       let piece = next;
       let slab_chunk = step * COLUMNS + column;
       next = load_piece(block, first, j, first_chunk + slab_chunk + COLUMNS);
-      sums = multiply_chunk(sums, piece, first, slab_chunk * X_CHUNK);
+      sums = multiply_chunk(sums, piece, first, slab_chunk);
     }
   }
 
@@ -128,7 +129,7 @@ fn main(
   for (var i = thread; i < 8u * ROWS * X_ROWS; i += THREADS) {
     var sum = 0.0;
     for (var c = 0u; c < COLUMNS; c++) {
-      sum += column_sums[c * (8u * ROWS * X_ROWS) + i];
+      sum += column_sums[c * (8u * ROWS * X_ROWS) + i % (8u * ROWS * X_ROWS)];
     }
     let row = first_row + i / (8u * ROWS);
     let col = 32u * block + 8u * first + i % (8u * ROWS);

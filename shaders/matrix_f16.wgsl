@@ -9,17 +9,21 @@ fn row_value(largest: u32) -> u32 {
   return largest;
 }
 
-// Decodes a chunk to word `at` of a part and on: 64 bytes.
-fn put_chunk(part: u32, at: u32, chunk: Chunk, row: u32) {
-  let low = half_scale(chunk.scales & 0xFFu, chunk.macros, row);
+// Decodes chunk `at` of a row of the tile.
+fn put_chunk(tile_row: u32, at: u32, chunk: Chunk, value: u32) {
+  let low = half_scale(chunk.scales & 0xFFu, chunk.macros, value);
   var high = low;
   if (BLOCK_SIZE == 16u) {
-    high = half_scale(chunk.scales >> 8u, chunk.macros, row);
+    high = half_scale(chunk.scales >> 8u, chunk.macros, value);
   }
-  tile_store16(part, at, halves8(chunk.codes.x, low));
-  tile_store16(part, at + VECTOR, halves8(chunk.codes.y, low));
-  tile_store16(part, at + 2u * VECTOR, halves8(chunk.codes.z, high));
-  tile_store16(part, at + 3u * VECTOR, halves8(chunk.codes.w, high));
+  tile_put4(
+    tile_row,
+    at,
+    halves8(chunk.codes.x, low),
+    halves8(chunk.codes.y, low),
+    halves8(chunk.codes.z, high),
+    halves8(chunk.codes.w, high),
+  );
 }
 
 // A sum as it was laid down, of a row of x and a row of w.

@@ -8,15 +8,19 @@ const ELEMENT_BYTES = 1u;
 alias element = i8;
 alias sum_type = i32;
 
-// Decodes a chunk to word `at` of a part and on: 32 bytes.
-fn put_chunk(part: u32, at: u32, chunk: Chunk, row: u32) {
-  let low = int8_factor(relative_scale(chunk.scales & 0xFFu, chunk.macros, row));
+// Decodes chunk `at` of a row of the tile.
+fn put_chunk(tile_row: u32, at: u32, chunk: Chunk, value: u32) {
+  let low = int8_factor(relative_scale(chunk.scales & 0xFFu, chunk.macros, value));
   var high = low;
   if (BLOCK_SIZE == 16u) {
-    high = int8_factor(relative_scale(chunk.scales >> 8u, chunk.macros, row));
+    high = int8_factor(relative_scale(chunk.scales >> 8u, chunk.macros, value));
   }
-  tile_store16(part, at, vec4<u32>(int8x8(chunk.codes.x, low), int8x8(chunk.codes.y, low)));
-  tile_store16(part, at + VECTOR, vec4<u32>(int8x8(chunk.codes.z, high), int8x8(chunk.codes.w, high)));
+  tile_put2(
+    tile_row,
+    at,
+    vec4<u32>(int8x8(chunk.codes.x, low), int8x8(chunk.codes.y, low)),
+    vec4<u32>(int8x8(chunk.codes.z, high), int8x8(chunk.codes.w, high)),
+  );
 }
 
 // A sum as it was laid down, of a row of x and a row of w.

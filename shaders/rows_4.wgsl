@@ -29,8 +29,8 @@ fn load_codes(index: u32) -> RowCodes {
 }
 
 // Word `i` of the rows' chunks times x.
-fn add_word(products: RowProducts, codes: RowCodes, i: u32, x_at: u32) -> RowProducts {
-  let x = load_x8(x_at, i);
+fn add_word(products: RowProducts, codes: RowCodes, i: u32, slab_chunk: u32) -> RowProducts {
+  let x = load_x8(slab_chunk, i);
   return RowProducts(
     multiply8(dequant8(codes.a[i]), x, products.a),
     multiply8(dequant8(codes.b[i]), x, products.b),

@@ -1,17 +1,22 @@
-// Workgroup memory of gemm_subgroup_matrix.wgsl in words of eight bytes, for int8 matrices of 8 along k.
+// As tile_vec4.wgsl, in words of eight bytes, for int8 matrices of 8 along k.
 
 const WORD = 8u;
 
 var<workgroup> tile: array<array<vec2<u32>, PART>, PARTS>;
 
-// Writes sixteen bytes to words `at` and `at` + 1 of a part.
-fn tile_store16(part: u32, at: u32, bytes: vec4<u32>) {
+fn tile_put(row: u32, vector: u32, bytes: vec4<u32>) {
+  let part = min(row / PART_ROWS, PARTS - 1u);
+  let at = row % PART_ROWS * ROW + vector % STEP_VECTORS * 2u;
   tile[part][at] = bytes.xy;
   tile[part][at + 1u] = bytes.zw;
 }
 
-// Entries 4 · quad and on of row `row` of sums that were laid down in a part.
+fn tile_put2(row: u32, chunk: u32, a: vec4<u32>, b: vec4<u32>) {
+  tile_put(row, 2u * chunk, a);
+  tile_put(row, 2u * chunk + 1u, b);
+}
+
 fn tile_sums4(part: u32, row: u32, quad: u32) -> vec4<u32> {
-  let at = row * SUMS_ROW + 2u * quad;
-  return vec4<u32>(tile[part][at], tile[part][at + 1u]);
+  let at = row % MMA_M * SUMS_ROW + quad % (SUBGROUP_N / 4u) * 2u;
+  return vec4<u32>(tile[part % SUBGROUPS][at], tile[part % SUBGROUPS][at + 1u]);
 }

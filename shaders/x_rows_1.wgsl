@@ -21,13 +21,15 @@ fn read_quad(first_row: u32, quad: u32) -> XQuad {
 
 fn put_quad(i: u32, x: XQuad) {
   if (i < SLAB_QUADS) {
-    x_slab[i / 8u * X_CHUNK + i % 8u] = x;
+    x_slab[i / 8u % SLAB * X_CHUNK + i % 8u] = x;
   }
 }
 
-// x for word `i` of the chunk at `at`.
-fn load_x8(at: u32, i: u32) -> X8 {
-  return X8(x_slab[at + 2u * i], x_slab[at + 2u * i + 1u]);
+// x for word `i` of a chunk of the slab. Indices are cut where the array is accessed, here and in x_rows_*.wgsl: compilers
+// do not see through calls that they are in range.
+fn load_x8(slab_chunk: u32, i: u32) -> X8 {
+  let at = slab_chunk % SLAB * X_CHUNK + 2u * (i % 4u);
+  return X8(x_slab[at], x_slab[at + 1u]);
 }
 
 fn multiply8(w: array<vec4<f32>, 2>, x: X8, products: x_products) -> x_products {
@@ -42,5 +44,5 @@ fn finish(products: x_products) -> x_sums {
 }
 
 fn store_sums(column: u32, row: u32, sums: x_sums) {
-  column_sums[column * (8u * ROWS) + row] = sums;
+  column_sums[column % COLUMNS * (8u * ROWS) + row % (8u * ROWS)] = sums;
 }

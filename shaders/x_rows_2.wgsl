@@ -23,14 +23,14 @@ fn read_quad(first_row: u32, quad: u32) -> XQuad {
 
 fn put_quad(i: u32, x: XQuad) {
   if (i < SLAB_QUADS) {
-    let at = i / 8u * X_CHUNK + i % 8u * 2u;
+    let at = i / 8u % SLAB * X_CHUNK + i % 8u * 2u;
     x_slab[at] = vec4<f32>(x.a.x, x.b.x, x.a.y, x.b.y);
     x_slab[at + 1u] = vec4<f32>(x.a.z, x.b.z, x.a.w, x.b.w);
   }
 }
 
-fn load_x8(at: u32, i: u32) -> X8 {
-  let first = at + 4u * i;
+fn load_x8(slab_chunk: u32, i: u32) -> X8 {
+  let first = slab_chunk % SLAB * X_CHUNK + 4u * (i % 4u);
   return X8(x_slab[first], x_slab[first + 1u], x_slab[first + 2u], x_slab[first + 3u]);
 }
 
@@ -50,7 +50,7 @@ fn finish(products: x_products) -> x_sums {
 }
 
 fn store_sums(column: u32, row: u32, sums: x_sums) {
-  let at = column * (16u * ROWS) + row;
+  let at = column % COLUMNS * (16u * ROWS) + row % (8u * ROWS);
   column_sums[at] = sums.x;
   column_sums[at + 8u * ROWS] = sums.y;
 }

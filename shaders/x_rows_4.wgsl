@@ -23,7 +23,7 @@ fn read_quad(first_row: u32, quad: u32) -> XQuad {
 
 fn put_quad(i: u32, x: XQuad) {
   if (i < SLAB_QUADS) {
-    let at = i / 8u * X_CHUNK + i % 8u * 4u;
+    let at = i / 8u % SLAB * X_CHUNK + i % 8u * 4u;
     x_slab[at] = x[0];
     x_slab[at + 1u] = x[1];
     x_slab[at + 2u] = x[2];
@@ -31,8 +31,8 @@ fn put_quad(i: u32, x: XQuad) {
   }
 }
 
-fn load_x8(at: u32, i: u32) -> X8 {
-  let first = at + 8u * i;
+fn load_x8(slab_chunk: u32, i: u32) -> X8 {
+  let first = slab_chunk % SLAB * X_CHUNK + 8u * (i % 4u);
   return X8(
     mat4x4<f32>(x_slab[first], x_slab[first + 1u], x_slab[first + 2u], x_slab[first + 3u]),
     mat4x4<f32>(x_slab[first + 4u], x_slab[first + 5u], x_slab[first + 6u], x_slab[first + 7u]),
@@ -55,7 +55,7 @@ fn finish(products: x_products) -> x_sums {
 }
 
 fn store_sums(column: u32, row: u32, sums: x_sums) {
-  let at = column * (32u * ROWS) + row;
+  let at = column % COLUMNS * (32u * ROWS) + row % (8u * ROWS);
   column_sums[at] = sums.x;
   column_sums[at + 8u * ROWS] = sums.y;
   column_sums[at + 16u * ROWS] = sums.z;
