@@ -40,6 +40,7 @@ const ROW_FRAGMENTS = CHUNKS * CHUNK_FRAGMENTS;
 // The workgroups and subgroups that share k take chunks in turn.
 const STRIDE = SUBGROUPS * SPLIT_K;
 const ROUNDS = (CHUNKS + STRIDE - 1u) / STRIDE;
+const PAIRS = (ROUNDS + 1u) / 2u;
 const LEFT_SIZE = MMA_M * MMA_K / 8u;
 // Where the fragments of a chunk begin: two or four; offsets have to exist even where they are not used.
 const K0 = 0u;
@@ -162,7 +163,7 @@ fn main(
   var s30: Sum;
   var s31: Sum;
   // Fragments of x are asked for before the barriers. Those that FRAGMENTS_M or MMA_K leave out are repeated and not used.
-  for (var pair = 0u; pair < (ROUNDS + 1u) / 2u; pair++) {
+  for (var pair = 0u; pair < PAIRS; pair++) {
     {
       let chunk = first_chunk + 2u * pair * STRIDE;
       let fragment = inside(chunk) * CHUNK_FRAGMENTS;
@@ -184,10 +185,14 @@ fn main(
       let a33 = load_left(fragment + min(3u, FRAGMENTS_M - 1u) * ROW_FRAGMENTS + min(3u, CHUNK_FRAGMENTS - 1u));
       workgroupBarrier();
       store_chunk(subgroup, lane, even0, largest0, chunk);
-      even0 = load_chunk(row0, chunk + 2u * STRIDE);
+      if (pair + 1u < PAIRS) {
+        even0 = load_chunk(row0, chunk + 2u * STRIDE);
+      }
       if (LANE_ROWS == 2u) {
         store_chunk(subgroup, SUBGROUP_SIZE + lane, even1, largest1, chunk);
-        even1 = load_chunk(row1, chunk + 2u * STRIDE);
+        if (pair + 1u < PAIRS) {
+          even1 = load_chunk(row1, chunk + 2u * STRIDE);
+        }
       }
       workgroupBarrier();
       {
@@ -276,10 +281,14 @@ fn main(
       let a33 = load_left(fragment + min(3u, FRAGMENTS_M - 1u) * ROW_FRAGMENTS + min(3u, CHUNK_FRAGMENTS - 1u));
       workgroupBarrier();
       store_chunk(subgroup, lane, odd0, largest0, chunk);
-      odd0 = load_chunk(row0, chunk + 2u * STRIDE);
+      if (pair + 1u < PAIRS) {
+        odd0 = load_chunk(row0, chunk + 2u * STRIDE);
+      }
       if (LANE_ROWS == 2u) {
         store_chunk(subgroup, SUBGROUP_SIZE + lane, odd1, largest1, chunk);
-        odd1 = load_chunk(row1, chunk + 2u * STRIDE);
+        if (pair + 1u < PAIRS) {
+          odd1 = load_chunk(row1, chunk + 2u * STRIDE);
+        }
       }
       workgroupBarrier();
       {

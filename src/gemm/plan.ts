@@ -34,6 +34,8 @@ interface Preference {
 
 /** Workgroups that give every part of a large GPU something to do. */
 const BUSY_WORKGROUPS = 256;
+/** Likewise for kernels of which one fills a core: as many as a large GPU has of them. */
+const BUSY_CORES = 100;
 /** Without matrices: up to this many rows of x, decoding weights again for every few rows beats filling tiles. */
 const GEMV_MAX_M = 256;
 /** Up to this many rows of x, reading weights row by row beats matrices. */
@@ -42,9 +44,9 @@ const GEMV_MATRIX_MAX_M = 4;
 const GEMV: Preference = { kernel: KERNELS.gemv, choose: chooseGemv };
 const TILED: Preference = { kernel: KERNELS.gemm_tiled, choose: chooseTiled };
 const SKINNY: Preference = { kernel: KERNELS.gemm_subgroup_matrix_skinny, choose: chooseSkinny };
-const MATRIX: Preference = { kernel: KERNELS.gemm_subgroup_matrix, choose: chooseLargestBusy };
+const MATRIX: Preference = { kernel: KERNELS.gemm_subgroup_matrix, choose: chooseMatrix };
 const DP4A: Preference = { kernel: KERNELS.gemm_dp4a, choose: chooseLargestBusy };
-const MATRIX_I8: Preference = { kernel: KERNELS.gemm_subgroup_matrix_i8, choose: chooseLargestBusy };
+const MATRIX_I8: Preference = { kernel: KERNELS.gemm_subgroup_matrix_i8, choose: chooseMatrix };
 
 /** Kernels in the order in which they are preferred: the first that can compute the problem does. */
 function preferences({ m, activations: { kind } }: GemmProblem): readonly Preference[] {
@@ -127,15 +129,25 @@ function refused(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
 const total = ({ x, y, z }: ReturnType<Kernel['workgroups']>) => x * y * z;
 
 function chooseGemv(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
-  // Rows of x that share a decoded weight: more amortize its decoding, but take registers and workgroup memory.
-  const xRows = [1, 2, 4].find((rows) => rows >= p.m) ?? 8;
-  const variants = fitting(kernel, p, caps).filter((c) => c.X_ROWS! <= xRows);
-  const most = Math.max(...variants.map((c) => c.X_ROWS!));
-  const constants = variants.find((c) => c.X_ROWS === most);
+  // Rows of x that share a decoded weight: more amortize its decoding, but take registers and workgroup memory. Few rows
+  // of w a thread give more workgroups; where there are enough of them, more rows share what is read of x.
+  const large = p.n * p.k >= 2 ** 27;
+  const wanted: KernelConstants =
+    p.m === 1
+      ? { X_ROWS: 1, ROWS: large ? 4 : 2, SLAB: p.n > 4096 ? 64 : 128 }
+      : p.m === 2
+        ? { X_ROWS: 2, ROWS: 2 }
+        : p.m <= 4
+          ? { X_ROWS: 4, ROWS: 4, THREADS: 256 }
+          : { X_ROWS: 4, ROWS: 4, THREADS: 128 };
+  const variants = fitting(kernel, p, caps);
+  const matches = (c: KernelConstants) => Object.entries(wanted).every(([name, value]) => c[name] === value);
+  const constants =
+    variants.find(matches) ?? variants.findLast((c) => c.X_ROWS! <= wanted.X_ROWS!) ?? variants[0];
   if (!constants) return refused(kernel, p, caps);
   const reason =
-    `m = ${p.m} ≤ ${GEMV_MAX_M}: weights are decoded where they are used, once for ${constants.X_ROWS} rows of x, by ` +
-    `${constants.THREADS} threads for ${8 * constants.ROWS!} rows of w`;
+    `m = ${p.m} ≤ ${GEMV_MAX_M}: weights are decoded where they are used, once for ${constants.X_ROWS} ` +
+    `row${constants.X_ROWS === 1 ? '' : 's'} of x, by ${constants.THREADS} threads for ${8 * constants.ROWS!} rows of w`;
   return { constants, reason };
 }
 
@@ -162,6 +174,30 @@ function chooseSkinny(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
   const reason =
     `m = ${p.m} ≤ ${constants.FRAGMENTS_M! * constants.MMA_M!}: subgroup matrices of f16 hold all rows of x, so that ` +
     `weights are read once${split ? `, with k in ${constants.SPLIT_K} parts to have more workgroups` : ''}`;
+  return { constants, reason };
+}
+
+function chooseMatrix(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
+  // The fewest rows that hold x, or the most there are, then the most columns: what a tile reads is read for all of it.
+  // k in as few parts as keep all cores busy. With several workgroups a core, a variant made for that.
+  const rows = (c: KernelConstants) => c.SUBGROUPS_M! * c.FRAGMENTS_M! * c.MMA_M!;
+  const columns = (c: KernelConstants) => c.SUBGROUPS_N! * c.FRAGMENTS_N! * c.MMA_N!;
+  const all = fitting(kernel, p, caps);
+  if (!all.length) return refused(kernel, p, caps);
+  const most = Math.max(...all.map(rows));
+  const wanted = Math.min(...all.map(rows).filter((count) => count >= Math.min(p.m, most)));
+  const tall = all.filter((c) => rows(c) === wanted);
+  const wide = tall.filter((c) => columns(c) === Math.max(...tall.map(columns)));
+  const parts = [...new Set(wide.map((c) => c.SPLIT_K!))].sort((a, b) => a - b);
+  const workgroups = (split: number) => total(kernel.workgroups(wide.find((c) => c.SPLIT_K === split)!, p));
+  const split = parts.find((count) => workgroups(count) >= BUSY_CORES) ?? parts.at(-1)!;
+  const shapes = wide.filter((c) => c.SPLIT_K === split);
+  const several = workgroups(split) >= 2 * BUSY_CORES;
+  const constants = several ? shapes.at(-1)! : shapes[0]!;
+  const reason =
+    `m = ${p.m}: subgroup matrices, tiles of ${kernel.tileLabel(constants)}` +
+    (split > 1 ? `, with k in ${split} parts to have ${workgroups(split)} workgroups` : '') +
+    (several ? ', several of them a core' : '');
   return { constants, reason };
 }
 

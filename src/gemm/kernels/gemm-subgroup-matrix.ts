@@ -3,26 +3,26 @@ import { INT8_MOST_K } from '../int8-weights.js';
 import { halfScales, MATRIX_MODULES, MODULES, relativeScales } from '../shaders.js';
 import type { Kernel, KernelConstants } from './kernel.js';
 
-/** Subgroups of a tile (m × n), fragments of a subgroup (m × n), fragments of a step along k. */
-const shape = (m: number, n: number, fragmentsM: number, fragmentsN: number, step: number) => ({
+/** Subgroups of a tile (m × n), fragments of a subgroup (m × n), fragments of a step along k, x without a tile (1) or with. */
+const shape = (m: number, n: number, fragmentsM: number, fragmentsN: number, step: number, direct = 0) => ({
   SUBGROUPS_M: m,
   SUBGROUPS_N: n,
   FRAGMENTS_M: fragmentsM,
   FRAGMENTS_N: fragmentsN,
   STEP_FRAGMENTS: step,
+  X_DIRECT: direct,
 });
 
-/** The best at large m comes last; see the shader's head. */
-const SHAPES: readonly KernelConstants[] = [
+/** Those of a tile stand together, the last one for when there are several workgroups a core; see the shader's head. */
+const F16_SHAPES: readonly KernelConstants[] = [
   shape(2, 2, 2, 2, 4),
   shape(2, 2, 2, 4, 4),
-  shape(4, 2, 2, 4, 4),
   shape(2, 2, 4, 4, 4),
+  shape(4, 2, 2, 4, 4, 1),
 ];
 const I8_SHAPES: readonly KernelConstants[] = [
   shape(2, 2, 2, 2, 4),
   shape(4, 2, 2, 4, 4),
-  shape(2, 2, 4, 4, 4),
   shape(2, 2, 4, 4, 2),
 ];
 /** Parts of k that workgroups sum over, where one a tile would leave a large GPU idle. */
@@ -78,16 +78,17 @@ function matrixKernel(elementBytes: 1 | 2, shapes: readonly KernelConstants[]) {
       const loads = [(tileM(c) * tileK(c) * elementBytes) / 16, (tileN(c) * tileK(c)) / 32].map(
         (count) => count / threads(c),
       );
+      if (c.X_DIRECT) loads[0] = 1;
       if (!([1, 2, 4, 8].includes(loads[0]!) && [1, 2, 4].includes(loads[1]!))) {
         return `its ${threads(c)} threads cannot share the loads of a tile evenly`;
       }
       if (threads(c) % tileK(c)) return `its ${threads(c)} threads are not whole rows of ${tileK(c)}`;
       return refuseSubgroups(c, caps);
     },
-    tileLabel: (c) => `${tileM(c)}x${tileN(c)}x${tileK(c)}x${subgroups(c)}`,
+    tileLabel: (c) => `${tileM(c)}x${tileN(c)}x${tileK(c)}x${subgroups(c)}${c.X_DIRECT ? '.direct' : ''}`,
     threads,
     sharedBytes: (c) => {
-      const parts = Math.max((tileM(c) + tileN(c)) / partRows(c), subgroups(c));
+      const parts = Math.max(((c.X_DIRECT ? 0 : tileM(c)) + tileN(c)) / partRows(c), subgroups(c));
       const sums = c.MMA_M! * (c.FRAGMENTS_N! * c.MMA_N! * 4 + 16);
       return parts * Math.max(partRows(c) * rowBytes(c), sums);
     },
@@ -103,7 +104,7 @@ function matrixKernel(elementBytes: 1 | 2, shapes: readonly KernelConstants[]) {
   } satisfies Partial<Kernel>;
 }
 
-const f16 = matrixKernel(2, SHAPES);
+const f16 = matrixKernel(2, F16_SHAPES);
 
 export const gemmSubgroupMatrix: Kernel = {
   ...f16,
@@ -113,8 +114,8 @@ export const gemmSubgroupMatrix: Kernel = {
   precision: 'f16',
   operand: (c) => ({
     kind: 'half-fragments',
-    fragmentM: tileM(c),
-    fragmentK: tileK(c),
+    fragmentM: c.X_DIRECT ? c.MMA_M! : tileM(c),
+    fragmentK: c.X_DIRECT ? c.MMA_K! : tileK(c),
     tileM: tileM(c),
     tileK: tileK(c),
   }),
