@@ -1,15 +1,13 @@
 // y[m, n] = x[m, k] · w[n, k]ᵀ with subgroup matrices; elements and sums are those of matrix_f16.wgsl or matrix_i8.wgsl.
 //
-// x          elements in tiles, vec4<u32>[tiles of m, steps of k, TILE_M, TILE_K · ELEMENT_BYTES / 16], or with X_DIRECT in
-//            fragments, vec4<u32>[rows / MMA_M, cols / MMA_K, MMA_M, MMA_K · ELEMENT_BYTES / 16]
+// x          elements in tiles: vec4<u32>[tiles of m, steps of k, TILE_M, TILE_K · ELEMENT_BYTES / 16]
 // x_scales   f32[rows]: what a row of sums has to be multiplied by
 // w_codes    kernel order: vec4<u32>[blocks of 32 rows, chunks of 32 codes, 32]
 // w_row_max  the largest scale byte of each row of w, which its elements are relative to
 //
 // A workgroup of SUBGROUPS_M × SUBGROUPS_N subgroups computes TILE_M × TILE_N of y, a subgroup FRAGMENTS_M ×
 // FRAGMENTS_N fragments of it. In steps of TILE_K along k it copies its tile of x to workgroup memory and decodes the
-// weights of its columns beside it, once; what the next step needs is on its way while the matrices multiply. With
-// X_DIRECT fragments of x are loaded straight from memory instead, which leaves room for more workgroups. Rows in
+// weights of its columns beside it, once; what the next step needs is on its way while the matrices multiply. Rows in
 // workgroup memory are followed by sixteen empty bytes, so that the rows of a fragment lie in different banks.
 // At the end each subgroup lays a row of fragments down in the same memory, to scale and store it row by row.
 // FRAGMENTS_M × FRAGMENTS_N are 2 × 2, 2 × 4 or 4 × 4; all is written out for 4 × 4 and four fragments along k: fragments
@@ -22,7 +20,16 @@
 // Features: subgroups, chromium-experimental-subgroup-matrix, and with f16 elements shader-f16.
 // Error: elements as stated where they are made, f32 sums in an order that the device chooses.
 //
-// MEASURED
+// Measured on an H200, mxfp4, n = k = 4096, µs with the conversion of x (16 and 5.5 to f16, 12.5 and 5 to int8), m = 2048
+// and 512. f16: 128 × 128 × 64 with four subgroups 267 and 70, with eight 307 and 79; 64 × 128 × 64 393 and 101. int8: 128 ×
+// 128 × 64 with four subgroups 156 and 55, 128 × 128 × 128 with eight 178 and 47; 64 × 64 × 128 239 and 64.
+// Of the 251 µs of f16 without conversion, matrices alone take 124; leaving out the staging of x saves 42, of w 66, of
+// which decoding is 28; barriers take 50 ns each. What mattered most, in µs at m = 2048 / 512 with f16: weights in blocks of
+// 32 rows instead of rows 291 → 246 / 93 → 82, x in tiles 15, steps of 64 instead of 32 (m = 512) 82 → 62, four columns at a
+// time at the end 12 a tile, a constant number of rounds 291 → 267 / 76 → 70, indices cut where arrays are accessed 10.
+// Lost: two tiles in turn, 383; two steps on the way, 250 against 246; touching the next lines for the cache, 327; a
+// conflict-free order of stores whose loads are scattered, 271; 256 × 128 tiles, 317.
+
 
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> w_codes: array<vec4<u32>>;
@@ -46,7 +53,7 @@ const STEP_CHUNKS = TILE_K / 32u;
 const STEP_VECTORS = TILE_K * ELEMENT_BYTES / 16u;
 const TILE_VECTORS = TILE_M * STEP_VECTORS;
 // Pieces of x that a thread copies in a step, and chunks of w that it decodes.
-const X_LOADS = select(TILE_VECTORS / THREADS, 0u, X_DIRECT == 1u);
+const X_LOADS = TILE_VECTORS / THREADS;
 const W_LOADS = TILE_N * STEP_CHUNKS / THREADS;
 
 // In words of workgroup memory (tile_*.wgsl): a row, a row of sums and a fragment of one.
@@ -54,8 +61,7 @@ const ROW = (TILE_K * ELEMENT_BYTES + 16u) / WORD;
 const SUMS_ROW = (SUBGROUP_N * 4u + 16u) / WORD;
 const SUMS = MMA_N * 4u / WORD;
 const PART_ROWS = min(SUBGROUP_M, SUBGROUP_N);
-const X_ROWS = select(TILE_M, 0u, X_DIRECT == 1u);
-const X_PARTS = X_ROWS / PART_ROWS;
+const X_PARTS = TILE_M / PART_ROWS;
 const PARTS = max(X_PARTS + TILE_N / PART_ROWS, SUBGROUPS);
 const PART = max(PART_ROWS * ROW, MMA_M * SUMS_ROW);
 // Where a fragment begins inside a part: four along m, four along n, four along k. What FRAGMENTS_M and FRAGMENTS_N leave
@@ -78,16 +84,6 @@ struct Chunk {
   codes: vec4<u32>,
   scales: u32,
   macros: u32,
-}
-
-const ROW_FRAGMENTS = STEPS * STEP_FRAGMENTS;
-
-fn load_fragment(fragment: u32) -> Left {
-  return subgroupMatrixLoad<Left, row_major>(
-    &x,
-    fragment * (MMA_M * MMA_K * ELEMENT_BYTES / 16u),
-    max(MMA_K * ELEMENT_BYTES / 16u, 1u),
-  );
 }
 
 fn load_x(step: u32, tile_m: u32, i: u32) -> vec4<u32> {
@@ -125,7 +121,7 @@ fn load_w(step: u32, row: u32, thread: u32) -> Chunk {
 }
 
 fn put_w(unit: u32, thread: u32, chunk: Chunk, value: u32) {
-  put_chunk(X_ROWS + unit * LOAD_ROWS + w_row(thread), w_chunk(thread), chunk, value);
+  put_chunk(TILE_M + unit * LOAD_ROWS + w_row(thread), w_chunk(thread), chunk, value);
 }
 
 fn mma(a: Left, b: Right, sum: Sum) -> Sum {
@@ -200,13 +196,12 @@ fn main(
   let row1 = row0 + LOAD_ROWS;
   let row2 = row0 + 2u * LOAD_ROWS;
   let row3 = row0 + 3u * LOAD_ROWS;
-  let first_fragment = (tile_m * TILE_M + subgroup_m * SUBGROUP_M) / MMA_M * ROW_FRAGMENTS;
   let value0 = row_value(row_max_byte(row0));
   let value1 = row_value(row_max_byte(row1));
   let value2 = row_value(row_max_byte(row2));
   let value3 = row_value(row_max_byte(row3));
   let begin = min(first_step, STEPS - 1u);
-  var x0: vec4<u32>;
+  var x0 = load_x(begin, tile_m, thread);
   var x1: vec4<u32>;
   var x2: vec4<u32>;
   var x3: vec4<u32>;
@@ -214,9 +209,6 @@ fn main(
   var x5: vec4<u32>;
   var x6: vec4<u32>;
   var x7: vec4<u32>;
-  if (X_LOADS > 0u) {
-    x0 = load_x(begin, tile_m, thread);
-  }
   if (X_LOADS > 1u) {
     x1 = load_x(begin, tile_m, thread + THREADS);
   }
@@ -264,9 +256,7 @@ fn main(
     if (SPLIT_STEPS * SPLIT_K != STEPS && step >= STEPS) {
       break;
     }
-    if (X_LOADS > 0u) {
-      put_x(thread, x0);
-    }
+    put_x(thread, x0);
     if (X_LOADS > 1u) {
       put_x(thread + THREADS, x1);
     }
@@ -290,14 +280,8 @@ fn main(
     }
     workgroupBarrier();
 
-    let fragment0 = first_fragment + step * STEP_FRAGMENTS;
-    let fragment1 = fragment0 + ROW_FRAGMENTS;
-    let fragment2 = fragment0 + min(2u, FRAGMENTS_M - 1u) * ROW_FRAGMENTS;
-    let fragment3 = fragment0 + min(3u, FRAGMENTS_M - 1u) * ROW_FRAGMENTS;
     let next = min(step + 1u, STEPS - 1u);
-    if (X_LOADS > 0u) {
-      x0 = load_x(next, tile_m, thread);
-    }
+    x0 = load_x(next, tile_m, thread);
     if (X_LOADS > 1u) {
       x1 = load_x(next, tile_m, thread + THREADS);
     }
@@ -321,21 +305,10 @@ fn main(
     }
 
     {
-      var a0: Left;
-      var a1: Left;
-      var a2: Left;
-      var a3: Left;
-      if (X_DIRECT == 1u) {
-        a0 = load_fragment(fragment0);
-        a1 = load_fragment(fragment1);
-        a2 = load_fragment(fragment2);
-        a3 = load_fragment(fragment3);
-      } else {
-        a0 = subgroupMatrixLoad<Left, row_major>(&tile[left0], M0 + K0, ROW);
-        a1 = subgroupMatrixLoad<Left, row_major>(&tile[left1], M1 + K0, ROW);
-        a2 = subgroupMatrixLoad<Left, row_major>(&tile[left2], M2 + K0, ROW);
-        a3 = subgroupMatrixLoad<Left, row_major>(&tile[left3], M3 + K0, ROW);
-      }
+      let a0 = subgroupMatrixLoad<Left, row_major>(&tile[left0], M0 + K0, ROW);
+      let a1 = subgroupMatrixLoad<Left, row_major>(&tile[left1], M1 + K0, ROW);
+      let a2 = subgroupMatrixLoad<Left, row_major>(&tile[left2], M2 + K0, ROW);
+      let a3 = subgroupMatrixLoad<Left, row_major>(&tile[left3], M3 + K0, ROW);
       let b0 = subgroupMatrixLoad<Right, col_major>(&tile[right0], N0 + K0, ROW);
       let b1 = subgroupMatrixLoad<Right, col_major>(&tile[right1], N1 + K0, ROW);
       let b2 = subgroupMatrixLoad<Right, col_major>(&tile[right2], N2 + K0, ROW);
@@ -362,21 +335,10 @@ fn main(
       }
     }
     {
-      var a0: Left;
-      var a1: Left;
-      var a2: Left;
-      var a3: Left;
-      if (X_DIRECT == 1u) {
-        a0 = load_fragment(fragment0 + 1u);
-        a1 = load_fragment(fragment1 + 1u);
-        a2 = load_fragment(fragment2 + 1u);
-        a3 = load_fragment(fragment3 + 1u);
-      } else {
-        a0 = subgroupMatrixLoad<Left, row_major>(&tile[left0], M0 + K1, ROW);
-        a1 = subgroupMatrixLoad<Left, row_major>(&tile[left1], M1 + K1, ROW);
-        a2 = subgroupMatrixLoad<Left, row_major>(&tile[left2], M2 + K1, ROW);
-        a3 = subgroupMatrixLoad<Left, row_major>(&tile[left3], M3 + K1, ROW);
-      }
+      let a0 = subgroupMatrixLoad<Left, row_major>(&tile[left0], M0 + K1, ROW);
+      let a1 = subgroupMatrixLoad<Left, row_major>(&tile[left1], M1 + K1, ROW);
+      let a2 = subgroupMatrixLoad<Left, row_major>(&tile[left2], M2 + K1, ROW);
+      let a3 = subgroupMatrixLoad<Left, row_major>(&tile[left3], M3 + K1, ROW);
       let b0 = subgroupMatrixLoad<Right, col_major>(&tile[right0], N0 + K1, ROW);
       let b1 = subgroupMatrixLoad<Right, col_major>(&tile[right1], N1 + K1, ROW);
       let b2 = subgroupMatrixLoad<Right, col_major>(&tile[right2], N2 + K1, ROW);
@@ -404,21 +366,10 @@ fn main(
     }
     if (STEP_FRAGMENTS == 4u) {
       {
-        var a0: Left;
-        var a1: Left;
-        var a2: Left;
-        var a3: Left;
-        if (X_DIRECT == 1u) {
-          a0 = load_fragment(fragment0 + 2u);
-          a1 = load_fragment(fragment1 + 2u);
-          a2 = load_fragment(fragment2 + 2u);
-          a3 = load_fragment(fragment3 + 2u);
-        } else {
-          a0 = subgroupMatrixLoad<Left, row_major>(&tile[left0], M0 + K2, ROW);
-          a1 = subgroupMatrixLoad<Left, row_major>(&tile[left1], M1 + K2, ROW);
-          a2 = subgroupMatrixLoad<Left, row_major>(&tile[left2], M2 + K2, ROW);
-          a3 = subgroupMatrixLoad<Left, row_major>(&tile[left3], M3 + K2, ROW);
-        }
+        let a0 = subgroupMatrixLoad<Left, row_major>(&tile[left0], M0 + K2, ROW);
+        let a1 = subgroupMatrixLoad<Left, row_major>(&tile[left1], M1 + K2, ROW);
+        let a2 = subgroupMatrixLoad<Left, row_major>(&tile[left2], M2 + K2, ROW);
+        let a3 = subgroupMatrixLoad<Left, row_major>(&tile[left3], M3 + K2, ROW);
         let b0 = subgroupMatrixLoad<Right, col_major>(&tile[right0], N0 + K2, ROW);
         let b1 = subgroupMatrixLoad<Right, col_major>(&tile[right1], N1 + K2, ROW);
         let b2 = subgroupMatrixLoad<Right, col_major>(&tile[right2], N2 + K2, ROW);
@@ -445,21 +396,10 @@ fn main(
         }
       }
       {
-        var a0: Left;
-        var a1: Left;
-        var a2: Left;
-        var a3: Left;
-        if (X_DIRECT == 1u) {
-          a0 = load_fragment(fragment0 + 3u);
-          a1 = load_fragment(fragment1 + 3u);
-          a2 = load_fragment(fragment2 + 3u);
-          a3 = load_fragment(fragment3 + 3u);
-        } else {
-          a0 = subgroupMatrixLoad<Left, row_major>(&tile[left0], M0 + K3, ROW);
-          a1 = subgroupMatrixLoad<Left, row_major>(&tile[left1], M1 + K3, ROW);
-          a2 = subgroupMatrixLoad<Left, row_major>(&tile[left2], M2 + K3, ROW);
-          a3 = subgroupMatrixLoad<Left, row_major>(&tile[left3], M3 + K3, ROW);
-        }
+        let a0 = subgroupMatrixLoad<Left, row_major>(&tile[left0], M0 + K3, ROW);
+        let a1 = subgroupMatrixLoad<Left, row_major>(&tile[left1], M1 + K3, ROW);
+        let a2 = subgroupMatrixLoad<Left, row_major>(&tile[left2], M2 + K3, ROW);
+        let a3 = subgroupMatrixLoad<Left, row_major>(&tile[left3], M3 + K3, ROW);
         let b0 = subgroupMatrixLoad<Right, col_major>(&tile[right0], N0 + K3, ROW);
         let b1 = subgroupMatrixLoad<Right, col_major>(&tile[right1], N1 + K3, ROW);
         let b2 = subgroupMatrixLoad<Right, col_major>(&tile[right2], N2 + K3, ROW);

@@ -37,24 +37,30 @@ const BUSY_WORKGROUPS = 256;
 /** Likewise for kernels of which one fills a core: as many as a large GPU has of them. */
 const BUSY_CORES = 100;
 /** Without matrices: up to this many rows of x, decoding weights again for every few rows beats filling tiles. */
-const GEMV_MAX_M = 256;
+const GEMV_MAX_M = 160;
+/** Likewise where x is made integers for DP4A. */
+const GEMV_DP4A_MAX_M = 48;
 /** Up to this many rows of x, reading weights row by row beats matrices. */
 const GEMV_MATRIX_MAX_M = 4;
 
 const GEMV: Preference = { kernel: KERNELS.gemv, choose: chooseGemv };
 const TILED: Preference = { kernel: KERNELS.gemm_tiled, choose: chooseTiled };
 const SKINNY: Preference = { kernel: KERNELS.gemm_subgroup_matrix_skinny, choose: chooseSkinny };
+const DIRECT: Preference = { kernel: KERNELS.gemm_subgroup_matrix_direct, choose: chooseMatrix };
 const MATRIX: Preference = { kernel: KERNELS.gemm_subgroup_matrix, choose: chooseMatrix };
 const DP4A: Preference = { kernel: KERNELS.gemm_dp4a, choose: chooseLargestBusy };
 const MATRIX_I8: Preference = { kernel: KERNELS.gemm_subgroup_matrix_i8, choose: chooseMatrix };
 
 /** Kernels in the order in which they are preferred: the first that can compute the problem does. */
-function preferences({ m, activations: { kind } }: GemmProblem): readonly Preference[] {
-  const rows = m <= GEMV_MAX_M ? GEMV : TILED;
-  if (m <= GEMV_MATRIX_MAX_M) return [rows];
+function preferences({ m, n, activations: { kind } }: GemmProblem): readonly Preference[] {
+  const rows = m <= GEMV_MAX_M ? [GEMV, TILED] : [TILED, GEMV];
+  if (m <= GEMV_MATRIX_MAX_M) return rows;
   // Products of f16 are as fast as those of int8 and more precise; FP4 activations are made f16 for them.
-  const integers = kind === 'float' ? [] : kind === 'int8' ? [MATRIX_I8, DP4A] : [DP4A];
-  return [SKINNY, MATRIX, ...integers, rows];
+  const several = Math.ceil(m / 128) * Math.ceil(n / 128) >= 2 * BUSY_CORES;
+  const matrices = [SKINNY, ...(several ? [DIRECT, MATRIX] : [MATRIX, DIRECT])];
+  const integers = kind === 'float' ? [] : [DP4A];
+  const others = m <= GEMV_DP4A_MAX_M ? [...rows, ...integers] : [...integers, ...rows];
+  return [...matrices, ...(kind === 'int8' ? [MATRIX_I8] : []), ...others];
 }
 
 /**
@@ -169,8 +175,9 @@ function chooseSkinny(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
   if (!fewest) return refused(kernel, p, caps);
   // Where n gives few workgroups and k is long, several share k.
   const split = total(kernel.workgroups(fewest, p)) < BUSY_WORKGROUPS / 4 && p.k >= 1024;
-  const constants =
-    variants.find((c) => c.FRAGMENTS_M === fewest.FRAGMENTS_M && c.SPLIT_K! > 1 === split) ?? fewest;
+  const same = variants.filter((c) => c.FRAGMENTS_M === fewest.FRAGMENTS_M && c.SPLIT_K! > 1 === split);
+  // With many rows of x more subgroups have too few registers.
+  const constants = (fewest.FRAGMENTS_M! > 2 ? same.at(-1) : same[0]) ?? fewest;
   const reason =
     `m = ${p.m} ≤ ${constants.FRAGMENTS_M! * constants.MMA_M!}: subgroup matrices of f16 hold all rows of x, so that ` +
     `weights are read once${split ? `, with k in ${constants.SPLIT_K} parts to have more workgroups` : ''}`;

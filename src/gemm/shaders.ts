@@ -26,6 +26,7 @@ import rowMax from '../../shaders/formats/row_max.wgsl?raw';
 import scaleWords from '../../shaders/formats/scale_words.wgsl?raw';
 import gemmDp4a from '../../shaders/gemm_dp4a.wgsl?raw';
 import gemmSubgroupMatrix from '../../shaders/gemm_subgroup_matrix.wgsl?raw';
+import gemmSubgroupMatrixDirect from '../../shaders/gemm_subgroup_matrix_direct.wgsl?raw';
 import gemmSubgroupMatrixSkinny from '../../shaders/gemm_subgroup_matrix_skinny.wgsl?raw';
 import gemmTiled from '../../shaders/gemm_tiled.wgsl?raw';
 import gemv from '../../shaders/gemv.wgsl?raw';
@@ -83,6 +84,7 @@ export const MODULES = {
   gemmTiled: module('gemm_tiled', gemmTiled),
   gemmDp4a: module('gemm_dp4a', gemmDp4a),
   gemmSubgroupMatrix: module('gemm_subgroup_matrix', gemmSubgroupMatrix),
+  gemmSubgroupMatrixDirect: module('gemm_subgroup_matrix_direct', gemmSubgroupMatrixDirect),
   gemmSubgroupMatrixSkinny: module('gemm_subgroup_matrix_skinny', gemmSubgroupMatrixSkinny),
   reduceSplits: module('reduce_splits', reduceSplits),
   scaleWords: module('formats/scale_words', scaleWords),

@@ -3,14 +3,13 @@ import { INT8_MOST_K } from '../int8-weights.js';
 import { halfScales, MATRIX_MODULES, MODULES, relativeScales } from '../shaders.js';
 import type { Kernel, KernelConstants } from './kernel.js';
 
-/** Subgroups of a tile (m × n), fragments of a subgroup (m × n), fragments of a step along k, x without a tile (1) or with. */
-const shape = (m: number, n: number, fragmentsM: number, fragmentsN: number, step: number, direct = 0) => ({
+/** Subgroups of a tile (m × n), fragments of a subgroup (m × n), fragments of a step along k. */
+const shape = (m: number, n: number, fragmentsM: number, fragmentsN: number, step: number) => ({
   SUBGROUPS_M: m,
   SUBGROUPS_N: n,
   FRAGMENTS_M: fragmentsM,
   FRAGMENTS_N: fragmentsN,
   STEP_FRAGMENTS: step,
-  X_DIRECT: direct,
 });
 
 /** Those of a tile stand together, the last one for when there are several workgroups a core; see the shader's head. */
@@ -18,7 +17,6 @@ const F16_SHAPES: readonly KernelConstants[] = [
   shape(2, 2, 2, 2, 4),
   shape(2, 2, 2, 4, 4),
   shape(2, 2, 4, 4, 4),
-  shape(4, 2, 2, 4, 4, 1),
 ];
 const I8_SHAPES: readonly KernelConstants[] = [
   shape(2, 2, 2, 2, 4),
@@ -72,23 +70,24 @@ function matrixKernel(elementBytes: 1 | 2, shapes: readonly KernelConstants[]) {
             })),
           ),
       ),
-    refuse: (c, _p, caps) => {
+    refuse: (c, p, caps) => {
+      // With f16 they gave wrong sums on an NVIDIA driver (580.159), which is not understood.
+      if (p.blockSize === 16) return 'it is not known to be right with blocks of 16 everywhere';
       if (tileK(c) % 32) return `steps of ${tileK(c)} along k are not whole chunks of 32`;
       // Pieces of x and chunks of w that a thread takes each step.
       const loads = [(tileM(c) * tileK(c) * elementBytes) / 16, (tileN(c) * tileK(c)) / 32].map(
         (count) => count / threads(c),
       );
-      if (c.X_DIRECT) loads[0] = 1;
       if (!([1, 2, 4, 8].includes(loads[0]!) && [1, 2, 4].includes(loads[1]!))) {
         return `its ${threads(c)} threads cannot share the loads of a tile evenly`;
       }
       if (threads(c) % tileK(c)) return `its ${threads(c)} threads are not whole rows of ${tileK(c)}`;
       return refuseSubgroups(c, caps);
     },
-    tileLabel: (c) => `${tileM(c)}x${tileN(c)}x${tileK(c)}x${subgroups(c)}${c.X_DIRECT ? '.direct' : ''}`,
+    tileLabel: (c) => `${tileM(c)}x${tileN(c)}x${tileK(c)}x${subgroups(c)}`,
     threads,
     sharedBytes: (c) => {
-      const parts = Math.max(((c.X_DIRECT ? 0 : tileM(c)) + tileN(c)) / partRows(c), subgroups(c));
+      const parts = Math.max((tileM(c) + tileN(c)) / partRows(c), subgroups(c));
       const sums = c.MMA_M! * (c.FRAGMENTS_N! * c.MMA_N! * 4 + 16);
       return parts * Math.max(partRows(c) * rowBytes(c), sums);
     },
@@ -114,8 +113,8 @@ export const gemmSubgroupMatrix: Kernel = {
   precision: 'f16',
   operand: (c) => ({
     kind: 'half-fragments',
-    fragmentM: c.X_DIRECT ? c.MMA_M! : tileM(c),
-    fragmentK: c.X_DIRECT ? c.MMA_K! : tileK(c),
+    fragmentM: tileM(c),
+    fragmentK: tileK(c),
     tileM: tileM(c),
     tileK: tileK(c),
   }),

@@ -8,6 +8,7 @@ import { type GemmProblem, problemLabel } from '../problem.js';
 import { commonModules, epilogueModules, MODULES, PROBLEM_MODULES } from '../shaders.js';
 import { gemmDp4a } from './gemm-dp4a.js';
 import { gemmSubgroupMatrix, gemmSubgroupMatrixI8 } from './gemm-subgroup-matrix.js';
+import { gemmSubgroupMatrixDirect } from './gemm-subgroup-matrix-direct.js';
 import { gemmSubgroupMatrixSkinny } from './gemm-subgroup-matrix-skinny.js';
 import { gemmTiled } from './gemm-tiled.js';
 import { gemv } from './gemv.js';
@@ -20,6 +21,7 @@ export const KERNELS: Readonly<Record<KernelId, Kernel>> = {
   gemm_tiled: gemmTiled,
   gemm_dp4a: gemmDp4a,
   gemm_subgroup_matrix: gemmSubgroupMatrix,
+  gemm_subgroup_matrix_direct: gemmSubgroupMatrixDirect,
   gemm_subgroup_matrix_skinny: gemmSubgroupMatrixSkinny,
   gemm_subgroup_matrix_i8: gemmSubgroupMatrixI8,
 };

@@ -24,6 +24,7 @@ export type KernelId =
   | 'gemv'
   | 'gemm_tiled'
   | 'gemm_subgroup_matrix'
+  | 'gemm_subgroup_matrix_direct'
   | 'gemm_subgroup_matrix_skinny'
   | 'gemm_subgroup_matrix_i8'
   | 'gemm_dp4a';

@@ -42,7 +42,7 @@ function coverage(plan: ReturnType<typeof planGemm>): { m: number; n: number } {
   const [x, y, z] = plan.workgroups;
   const c = plan.constants;
   return plan.kernel !== 'gemm_tiled'
-    ? { m: z * c.X_ROWS!, n: x * y * c.GROUPS! * c.ROWS! }
+    ? { m: z * c.X_ROWS!, n: x * y * 8 * c.ROWS! }
     : { m: x * c.TILE_M!, n: y * c.TILE_N! * z };
 }
 
@@ -51,32 +51,85 @@ describe('planGemm', () => {
     const plan = planGemm(problem(1, 4096, 4096), core);
     expect(planGemm(problem(1, 4096, 4096), core)).toEqual(plan);
     expect(JSON.parse(JSON.stringify(plan))).toEqual(plan);
-    expect(plan.reason).toMatch(/m = 1 ≤ 256/);
+    expect(plan.reason).toMatch(/m = 1 ≤ 160/);
     expect(plan.label).toMatch(/^gemv\.mxfp4\.f32\./);
   });
 
-  test('takes gemv for few rows and tiles for many, subgroups where they are large enough', () => {
-    const kernels = (caps: Caps) =>
-      [1, 4, 64, 256, 257, 8192].map((m) => planGemm(problem(m, 4096, 4096), caps).kernel);
-    expect(kernels(core)).toEqual(['gemv', 'gemv', 'gemv', 'gemv', 'gemm_tiled', 'gemm_tiled']);
-    const subgroups: Caps = {
-      ...core,
-      tiers: ['base', 'subgroups'],
-      subgroupMinSize: 32,
-      subgroupMaxSize: 32,
-    };
-    expect(new Set(kernels(subgroups))).toEqual(new Set(['gemv_subgroup', 'gemm_tiled']));
-    // Subgroups of 8 do for the eight lanes that many rows of x take, not for the 32 of one row.
-    const small = { ...subgroups, subgroupMinSize: 8 };
-    expect([1, 64].map((m) => planGemm(problem(m, 4096, 4096), small).kernel)).toEqual([
-      'gemv',
-      'gemv_subgroup',
-    ]);
+  test('takes gemv for few rows and tiles for many', () => {
+    const kernels = [1, 4, 64, 160, 161, 8192].map((m) => planGemm(problem(m, 4096, 4096), core).kernel);
+    expect(kernels).toEqual(['gemv', 'gemv', 'gemv', 'gemv', 'gemm_tiled', 'gemm_tiled']);
   });
 
-  test('shares a decoded weight between as many rows of x as there are', () => {
-    const rows = [1, 2, 4, 5, 32, 33, 64].map((m) => planGemm(problem(m, 4096, 4096), core).constants.X_ROWS);
-    expect(rows).toEqual([1, 1, 2, 4, 4, 8, 8]);
+  test('shares a decoded weight between as many rows of x as there are, up to four', () => {
+    const rows = [1, 2, 3, 4, 5, 64].map((m) => planGemm(problem(m, 4096, 4096), core).constants.X_ROWS);
+    expect(rows).toEqual([1, 2, 4, 4, 4, 4]);
+  });
+
+  test('with DP4A and int8 activations, integers take over where gemv decodes too often', () => {
+    const dp4a: Caps = { ...core, tiers: ['base', 'dp4a'] };
+    const kernels = [1, 16, 48, 49, 2048].map(
+      (m) => planGemm({ ...problem(m, 4096, 4096), activations: 'int8' }, dp4a).kernel,
+    );
+    expect(kernels).toEqual(['gemv', 'gemv', 'gemv', 'gemm_dp4a', 'gemm_dp4a']);
+  });
+
+  describe('with subgroup matrices of f16 and int8', () => {
+    const config = (type: string, resultComponentType: string, K: number) => ({
+      componentType: type,
+      resultComponentType,
+      M: 16,
+      N: 16,
+      K,
+    });
+    const matrices: Caps = {
+      ...core,
+      limits: {
+        ...core.limits,
+        maxComputeWorkgroupStorageSize: 49152,
+        maxComputeInvocationsPerWorkgroup: 1024,
+      },
+      tiers: ['base', 'subgroups', 'dp4a', 'f16', 'matrix-f16', 'matrix-i8'],
+      subgroupMinSize: 32,
+      subgroupMaxSize: 32,
+      subgroupMatrixConfigs: [config('f16', 'f32', 16), config('i8', 'i32', 32)],
+    };
+    const plan = (m: number, options: Partial<GemmProblemOptions> = {}, caps = matrices) =>
+      planGemm({ ...problem(m, 4096, 4096), ...options }, caps);
+
+    test('weights are read once, then tiles, then tiles without x', () => {
+      const kernels = [1, 4, 5, 64, 65, 512, 2048].map((m) => plan(m).kernel.replace('gemm_subgroup_', ''));
+      expect(kernels).toEqual([
+        'gemv',
+        'gemv',
+        'matrix_skinny',
+        'matrix_skinny',
+        'matrix',
+        'matrix',
+        'matrix_direct',
+      ]);
+    });
+
+    test('k is cut until every core of a large GPU has a workgroup', () => {
+      expect([128, 256, 512].map((m) => plan(m).constants.SPLIT_K)).toEqual([4, 2, 1]);
+      expect(plan(128).reason).toMatch(/k in 4 parts to have 128 workgroups/);
+    });
+
+    test('blocks of sixteen go straight from memory, and say why', () => {
+      const { kernel, reason } = plan(512, { format: 'nvfp4', blockSize: 16 });
+      expect(kernel).toBe('gemm_subgroup_matrix_direct');
+      expect(reason).toMatch(/gemm_subgroup_matrix cannot: .*blocks of 16/);
+    });
+
+    test('int8 matrices need the allowance, weights that bear it, and no f16 matrices', () => {
+      const caps: Caps = { ...matrices, tiers: matrices.tiers.filter((tier) => !tier.includes('f16')) };
+      const int8 = { activations: 'int8', int8Snr: 45 } as const;
+      expect(plan(512, int8, caps).kernel).toBe('gemm_subgroup_matrix_i8');
+      expect(plan(512, int8).kernel).toBe('gemm_subgroup_matrix');
+      expect(plan(512, {}, caps).kernel).toBe('gemm_tiled');
+      const spread = plan(512, { ...int8, int8Snr: 20 }, caps);
+      expect(spread.kernel).toBe('gemm_dp4a');
+      expect(spread.reason).toMatch(/signal to noise of 20.0 dB/);
+    });
   });
 
   test('runs on core WebGPU whatever the shape, and covers all of y within the grid limits', () => {
@@ -104,6 +157,8 @@ describe('planGemm', () => {
     const none = { ...core, limits: { ...core.limits, maxComputeInvocationsPerWorkgroup: 16 } };
     expect(() => planGemm(problem(512, 4096, 4096), none)).toThrow(UnsupportedError);
     expect(() => planGemm(problem(1, 4096, 4096), none)).toThrow(/gemv cannot: 256 threads exceed/);
+    // Where gemv has no variant, tiles take its place.
+    expect(planGemm(problem(1, 4096, 4096), small).kernel).toBe('gemm_tiled');
     const big = { TILE_M: 128, TILE_N: 128, TILE_K: 32, THREAD_M: 16 };
     expect(() => planWith('gemm_tiled', big, problem(512, 4096, 4096), core)).toThrow(
       /32768 bytes of workgroup memory exceed maxComputeWorkgroupStorageSize = 16384/,
