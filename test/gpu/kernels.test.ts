@@ -113,7 +113,7 @@ test('decoding that does not rely on subnormal halves is right too, and so are p
   const others = await selfTest(cautious, { ...options, kernels: matrices, cases: 6, maxSize: 64 });
   expect(others.failures).toEqual([]);
   expect(others.products).toBeGreaterThanOrEqual(6);
-});
+}, 600_000);
 
 test('a shader that does not compile says where, in which file, and shows the composed source', async () => {
   const shader = composeShader({
@@ -156,7 +156,7 @@ test('the self test finds a kernel that is wrong', async () => {
   // The first case is exact: a bound for int8 would let such an error pass.
   expect(failures.length).toBe(products);
   expect(failures[0]!.what).toContain('seed 1, case 0');
-});
+}, 300_000);
 
 /** The same device, but every buffer that is read back has its first value changed. */
 function tamperedGpu() {
