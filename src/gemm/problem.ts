@@ -31,7 +31,7 @@ export interface GemmProblem {
    */
   readonly precision: 'f32' | 'f16';
   /**
-   * Signal to noise, in dB, of these weights as int8 with one scale a row and chunk; absent where it is not known, and
+   * Signal to noise, in dB, of these weights as int8 with one scale a row; absent where it is not known, and
    * such kernels are left out. `GpuWeights` knows it.
    */
   readonly int8Snr?: number;

@@ -5,22 +5,22 @@ import { createStorageBuffer, readBuffer } from '../../src/gpu/buffers.js';
 import {
   candidatePlans,
   createGemm,
+  type GemmOptions,
   type GemmPlan,
   type GpuWeights,
   KERNELS,
+  planWith,
   problemOf,
   type QuantizedMatrix,
   quantize,
   uploadWeights,
 } from '../../src/index.js';
-import { adapterId, useGpu } from '../support/gpu.js';
+import { useGpu } from '../support/gpu.js';
 import { halfToFloat, toHalf } from '../support/half.js';
 import { Random } from '../support/random.js';
 
 const context = useGpu();
 const random = new Random(3);
-// SwiftShader compiles large kernels for seconds; there the first plan of each kernel has to do.
-const thorough = adapterId() !== 'swiftshader';
 
 interface Case {
   q: QuantizedMatrix;
@@ -30,14 +30,25 @@ interface Case {
   yType?: 'f32' | 'f16';
   bias?: Float32Array;
   before?: Float32Array;
+  activations?: 'int8' | undefined;
 }
+
+const optionsOf = ({ m, xType = 'f32', yType = 'f32', bias, before, activations }: Case) =>
+  ({
+    m,
+    x: xType,
+    y: yType,
+    bias: bias !== undefined,
+    accumulate: before !== undefined,
+    activations,
+  }) satisfies Omit<GemmOptions, 'weights'>;
 
 /** Runs a plan and gives the largest error in parts of the bound. */
 async function worstOf(weights: GpuWeights, plan: GemmPlan, c: Case): Promise<number> {
   const { gpu } = context;
   const { q, x, m, xType = 'f32', yType = 'f32', bias, before } = c;
   const n = q.rows;
-  const options = { m, x: xType, y: yType, bias: bias !== undefined, accumulate: before !== undefined };
+  const options = optionsOf(c);
   using gemm = await createGemm(gpu, { ...options, weights, plan });
   const start = before ?? new Float32Array(m * n).fill(Number.NaN);
   const buffers = {
@@ -66,14 +77,7 @@ async function worstOf(weights: GpuWeights, plan: GemmPlan, c: Case): Promise<nu
 
 /** One plan of each kernel with float activations, or all of them. */
 function plans(weights: GpuWeights, c: Case, all = false): GemmPlan[] {
-  const { m, xType = 'f32', yType = 'f32', bias, before } = c;
-  const problem = problemOf(weights, {
-    m,
-    x: xType,
-    y: yType,
-    bias: bias !== undefined,
-    accumulate: before !== undefined,
-  });
+  const problem = problemOf(weights, optionsOf(c));
   const found = candidatePlans(problem, context.gpu.caps);
   return all ? found : found.filter((plan, i) => found.findIndex((p) => p.kernel === plan.kernel) === i);
 }
@@ -122,15 +126,59 @@ test('k in parts gives the same sums, in the same order every time', async () =>
   const q = quantize(random.normals(n * k), { rows: n, cols: k, format: 'nvfp4' });
   const c: Case = { q, m, x: random.normals(m * k), bias: random.normals(n), before: random.normals(m * n) };
   using weights = await uploadWeights(context.gpu, q);
+  // One of each kernel that plans split, as each is compiled for itself, and gemv, which can do it, too.
   const split = plans(weights, c, true).filter(({ constants }) => (constants.SPLIT_K ?? 1) > 1);
-  expect(split.length).toBeGreaterThan(0);
-  // One of each kernel, as each is compiled for itself.
   const firsts = split.filter((plan, i) => split.findIndex((p) => p.kernel === plan.kernel) === i);
-  for (const plan of thorough ? firsts : firsts.slice(0, 1)) {
+  const gemv = plans(weights, c).find(({ kernel }) => kernel === 'gemv')!;
+  const gemvs = [2, 3].map((SPLIT_K) =>
+    planWith('gemv', { ...gemv.constants, SPLIT_K }, problemOf(weights, optionsOf(c)), context.gpu.caps),
+  );
+  for (const plan of [...gemvs, ...firsts]) {
     const worst = await worstOf(weights, plan, c);
     expect(worst, plan.label).toBeLessThanOrEqual(1);
     expect(await worstOf(weights, plan, c), plan.label).toBe(worst);
   }
+});
+
+describe('kernels that store four columns at a time', () => {
+  const storing = Object.values(KERNELS).filter((kernel) => kernel.storesQuads);
+  test('are those on subgroup matrices', () => {
+    expect(storing.map(({ id }) => id)).toEqual(Object.keys(KERNELS).filter((id) => id.includes('matrix')));
+  });
+
+  test.each(
+    storing.flatMap(({ id }) =>
+      // Rows of y that are whole vec4s, and others; the last column a tile's first, and inside a tile.
+      [33, 38, 40].map((n) => [id, n] as const),
+    ),
+  )('%s, n = %i', async (id, n) => {
+    const { caps } = context.gpu;
+    const [m, k] = [id.includes('skinny') ? 7 : 35, 160];
+    const q = quantize(random.normals(n * k), { rows: n, cols: k, format: 'nvfp4' });
+    using weights = await uploadWeights(context.gpu, q);
+    const start = random.normals(m * n);
+    for (const yType of ['f32', 'f16'] as const) {
+      const c: Case = {
+        q,
+        m,
+        x: random.normals(m * k),
+        yType,
+        bias: random.normals(n),
+        before: yType === 'f16' ? halves(start) : start,
+        activations: KERNELS[id].activations.includes('int8') ? 'int8' : undefined,
+      };
+      const problem = problemOf(weights, optionsOf(c));
+      const constants = candidatePlans(problem, caps).find(({ kernel }) => kernel === id)?.constants;
+      if (!constants) {
+        expect(KERNELS[id].tiers.every((tier) => caps.tiers.includes(tier))).toBe(false);
+        return;
+      }
+      for (const SPLIT_K of [1, 3]) {
+        const plan = planWith(id, { ...constants, SPLIT_K }, problem, caps);
+        expect(await worstOf(weights, plan, c), `${plan.label} ${yType}`).toBeLessThanOrEqual(1);
+      }
+    }
+  });
 });
 
 describe('rounding of operands to f16', () => {

@@ -1,19 +1,14 @@
 /** Products by int8 matrices: weights as int8, and y = x · wᵀ of both operands rounded to int8. */
 import { beforeEach, describe, expect, test } from 'vitest';
-import {
-  INT8_WHOLE_K,
-  int8BlockScales,
-  int8Multiplier,
-  int8Parts,
-  int8Reference,
-  int8Snr,
-  int8Value,
-} from '../../src/gemm/int8-weights.js';
-import { refusal } from '../../src/gemm/kernels/index.js';
+import { E2M1_VALUES } from '../../src/formats/e2m1.js';
+import { INT8_MOST_K, int8BlockScales, int8Rounded, int8Snr } from '../../src/gemm/int8-weights.js';
+import { describeShader, refusal } from '../../src/gemm/kernels/index.js';
 import { problemReference, worstError } from '../../src/gemm/reference.js';
 import { createStorageBuffer, readBuffer } from '../../src/gpu/buffers.js';
+import type { Probe } from '../../src/gpu/probe.js';
 import {
   createGemm,
+  type Gpu,
   KERNELS,
   type KernelConstants,
   planWith,
@@ -24,7 +19,8 @@ import {
   resolveProblem,
   uploadWeights,
 } from '../../src/index.js';
-import { useGpu } from '../support/gpu.js';
+import { adapterId, useGpu } from '../support/gpu.js';
+import { toHalf } from '../support/half.js';
 import { Random } from '../support/random.js';
 
 const context = useGpu();
@@ -54,47 +50,118 @@ function weightsOf(random: Random, rows: number, cols: number, options: Partial<
   return quantize(values, { rows, cols, format: 'mxfp4', ...options });
 }
 
-describe('weights as int8', () => {
-  test.each(FORMATS.map((options) => [JSON.stringify(options), options] as const))(
+/** What the probe says where weights are decoded through halves, and through floats. */
+const DECODERS: Readonly<Record<string, (probe: Probe) => Probe>> = {
+  halves: (probe) => probe,
+  floats: (probe) => ({ ...probe, f16SubnormalProducts: false }),
+  'floats without subnormal halves': (probe) => ({
+    ...probe,
+    f16SubnormalProducts: false,
+    f16Subnormals: false,
+  }),
+};
+
+/**
+ * Blocks of random codes, up to a hundred octaves below their row's largest, or with scale 0. Rows by turns: all of their
+ * scales 0; the smallest scales; the largest block with a macro factor; others.
+ */
+function spreadWeights(random: Random, rows: number, cols: number, options: Partial<QuantizeOptions>) {
+  const { format = 'mxfp4', blockSize = format === 'nvfp4' ? 16 : 32, macroSize } = options;
+  const blocks = cols / blockSize;
+  const macros = macroSize ? Math.ceil(cols / macroSize) : 0;
+  const scales = new Uint8Array(rows * blocks);
+  const macroScales = new Uint8Array(rows * macros).map(() => random.pick([0, random.integer(1, 255)]));
+  for (let row = 0; row < rows; row++) {
+    const largest =
+      format === 'nvfp4'
+        ? [0, random.integer(1, 7), random.integer(64, 126)][Math.min(row, 2)]!
+        : [0, 30, random.integer(100, 234)][Math.min(row, 2)]!;
+    const bytes = scales.subarray(row * blocks, (row + 1) * blocks);
+    for (const block of bytes.keys()) {
+      const below =
+        format === 'nvfp4'
+          ? random.integer(0, 48)
+          : random.pick([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 30, 41, 100, 255]);
+      bytes[block] = Math.max(largest - below, 0);
+    }
+    const place = random.integer(0, blocks - 1);
+    bytes[place] = largest;
+    if (macroSize && row % 2) macroScales[row * macros + Math.floor((place * blockSize) / macroSize)] = 200;
+  }
+  const q: QuantizedMatrix = {
+    format,
+    rows,
+    cols,
+    blockSize,
+    codes: Uint8Array.from({ length: (rows * cols) / 2 }, () => random.integer(0, 255)),
+    scales,
+    ...(macroSize && { macroScales, macroSize }),
+    globalScale: format === 'nvfp4' ? 0.75 : 1,
+    hadamard: false,
+  };
+  return q;
+}
+
+/** How far the factor of a block may be off, as a part of it; 0 where everything is a power of two. */
+function factorError(q: QuantizedMatrix, decoder: string): number {
+  if (q.format === 'mxfp4' && !q.macroSize) return 0;
+  // A division of 2.5 ULP, and two roundings of an ULP of 2^-23; as a half, which is rounded to nearest, 2^-11 more.
+  return 4.5 * 2 ** -23 * (1 + 2 ** -10) + (decoder === 'halves' ? 2 ** -11 : 0);
+}
+
+describe.each(Object.entries(DECODERS))('weights as int8, decoded through %s', (decoder, probeAs) => {
+  test.for(FORMATS.map((options, i) => [JSON.stringify(options), options, i] as const))(
     '%s',
-    async (_, options) => {
-      const { gpu } = context;
-      const [rows, cols] = [9, 480];
-      const q = weightsOf(new Random(1), rows, cols, options);
-      using weights = await uploadWeights(gpu, q);
-      const scales = int8BlockScales(q);
+    async ([, options, i], { skip }) => {
+      const probe = await context.gpu.probe();
+      if (decoder === 'halves' && !probe.f16SubnormalProducts && adapterId() !== 'lavapipe') {
+        skip('the adapter has no f16, or flushes subnormal halves');
+      }
+      const gpu = Object.create(context.gpu, { probe: { value: async () => probeAs(probe) } }) as Gpu;
+      const rows = 37;
+      const cols = options.format === 'nvfp4' || options.blockSize === 16 ? 144 : 160;
+      const q = spreadWeights(new Random(i + 1), rows, cols, options);
+      const { stored, effective } = int8BlockScales(q);
       const blocks = cols / q.blockSize;
-      const words = Math.ceil((Math.ceil(cols / 32) * (32 / q.blockSize)) / 2);
-      for (const chunkK of [INT8_WHOLE_K, 128]) {
-        const [part] = await int8Parts(gpu, weights, chunkK);
-        expect((await int8Parts(gpu, weights, chunkK))[0]).toBe(part);
-        const multipliers = new Uint16Array(
-          await readBuffer(gpu.device, part!.multipliers, rows * words * 4),
-        );
-        const stretches = Math.ceil(cols / chunkK);
-        const references = new Float32Array(
-          await readBuffer(gpu.device, part!.references, rows * stretches * 4),
-        );
-        for (let row = 0; row < rows; row++) {
-          for (let block = 0; block < blocks; block++) {
-            const stretch = Math.floor((block * q.blockSize) / chunkK);
-            const first = stretch * (chunkK / q.blockSize);
-            const end = Math.min(first + chunkK / q.blockSize, blocks);
-            const largest = Math.max(...scales.subarray(row * blocks + first, row * blocks + end));
-            const scale = scales[row * blocks + block]!;
-            const actual = multipliers[row * words * 2 + block]!;
-            // The GPU's division may fall on the other side of a half.
-            const exact = q.format === 'mxfp4' && !q.macroSize;
-            expect(Math.abs(actual - int8Multiplier(scale, largest, q))).toBeLessThanOrEqual(exact ? 0 : 1);
-            expect(int8Value(12, actual)).toBeLessThanOrEqual(127);
-            const reference = references[stretch * rows + row]!;
-            expect(Math.abs(reference / int8Reference(largest, q) - 1)).toBeLessThanOrEqual(exact ? 0 : 1e-6);
+
+      // Row k of x has a value at k alone, which as int8 is 127.
+      const x = new Float32Array(cols * cols);
+      const xScale = (row: number) => 2 ** (row % 3 === 0 ? 3 : -12 - (row % 5));
+      for (let row = 0; row < cols; row++) x[row * cols + row] = 127 * xScale(row);
+      const { result, modules } = await multiply({ x, q, m: cols }, variants()[0]!, gpu);
+      expect(modules).toContain(`formats/e2m1_int8_${decoder === 'halves' ? 'halves' : 'floats'}.wgsl`);
+
+      const error = factorError(q, decoder);
+      const wrong: string[] = [];
+      let [exact, between] = [0, 0];
+      for (let row = 0; row < rows; row++) {
+        const reference = Math.max(...stored.subarray(row * blocks, (row + 1) * blocks));
+        for (let k = 0; k < cols; k++) {
+          const code = (q.codes[(row * cols + k) >> 1]! >> ((k & 1) * 4)) & 15;
+          const scale = effective[row * blocks + Math.floor(k / q.blockSize)]!;
+          const value = E2M1_VALUES[code & 7]!;
+          const actual = result[k * rows + row]! / (127 * xScale(k) * q.globalScale * (code & 8 ? -1 : 1));
+          const low = int8Rounded(value, scale * (1 - error), reference);
+          const high = int8Rounded(value, Math.min(scale * (1 + error), reference), reference);
+          const integer = reference === 0 ? 0 : (actual * 16) / reference;
+          // 2^-127, what a row of MXFP4 with no larger scale is relative to, may read as 0.
+          const flushed = reference === 2 ** -127 && actual === 0;
+          if (!(actual >= low && actual <= high && Number.isInteger(integer)) && !flushed) {
+            wrong.push(`w[${row}, ${k}] is ${integer} of ${reference} / 16, not ${low} to ${high}`);
           }
+          exact += Number(low === high && actual !== 0);
+          between += Number(low !== high);
         }
       }
+      expect(wrong.slice(0, 5), `${wrong.length} of ${rows * cols}`).toEqual([]);
+      // All but those that are nearly half of an integer are known exactly.
+      expect(exact).toBeGreaterThan((rows * cols) / 5);
+      expect(between).toBeLessThan((rows * cols) / 20);
     },
   );
+});
 
+describe('weights as int8', () => {
   test('signal to noise', () => {
     const random = new Random(2);
     const normal = quantize(random.normals(64 * 512), { rows: 64, cols: 512, format: 'mxfp4' });
@@ -124,8 +191,11 @@ interface Case {
   type?: 'f16';
 }
 
-async function multiply({ x, q, m, bias, y, type }: Case, constants: KernelConstants) {
-  const { gpu } = context;
+async function multiply(
+  { x, q, m, bias, y, type }: Case,
+  constants: KernelConstants,
+  gpu: Gpu = context.gpu,
+) {
   using weights = await uploadWeights(gpu, q);
   const options = {
     m,
@@ -134,12 +204,13 @@ async function multiply({ x, q, m, bias, y, type }: Case, constants: KernelConst
     accumulate: y !== undefined,
     x: type ?? 'f32',
   } as const;
-  const problem = problemOf(weights, options);
+  // Weights that plans would leave out are multiplied all the same.
+  const { int8Snr: _, ...problem } = problemOf(weights, options);
   const plan = planWith('gemm_subgroup_matrix_i8', constants, problem, gpu.caps);
   using gemm = await createGemm(gpu, { ...options, weights, plan });
   const size = m * q.rows;
   const buffers = {
-    x: createStorageBuffer(gpu.device, 'x', type ? halves(x) : x),
+    x: createStorageBuffer(gpu.device, 'x', type ? toHalf(x) : x),
     y: createStorageBuffer(gpu.device, 'y', y ?? new Float32Array(size).fill(Number.NaN)),
     ...(bias && { bias: createStorageBuffer(gpu.device, 'bias', bias) }),
   };
@@ -150,17 +221,8 @@ async function multiply({ x, q, m, bias, y, type }: Case, constants: KernelConst
   gpu.device.queue.submit([encoder.finish()]);
   const result = new Float32Array(await readBuffer(gpu.device, buffers.y, size * 4));
   for (const buffer of Object.values(buffers)) buffer.destroy();
-  return { result, problem };
-}
-
-/** Integers up to 2048 to f16. */
-function halves(values: Float32Array): Uint16Array {
-  return Uint16Array.from(values, (value) => {
-    const size = Math.abs(value);
-    if (size === 0) return 0;
-    const exponent = Math.floor(Math.log2(size));
-    return (value < 0 ? 0x8000 : 0) | ((exponent + 15) << 10) | ((size / 2 ** exponent - 1) * 1024);
-  });
+  const shader = describeShader(kernel, constants, problem, await gpu.probe(), await gpu.uniformSource());
+  return { result, problem, modules: shader.modules.map(({ name }) => name) };
 }
 
 async function worst(c: Case, constants: KernelConstants): Promise<number> {
@@ -168,16 +230,13 @@ async function worst(c: Case, constants: KernelConstants): Promise<number> {
   return worstError(result, problemReference(c.x, c.q, problem, c.bias), kernel.errors(constants, problem));
 }
 
-// Software adapters take seconds to compile a kernel, so formats take the ways through k by turns.
+// Software adapters take seconds to compile a kernel, so formats take the parts of k by turns; of four, one may be empty.
 describe.each(
-  FORMATS.map((options, i) => {
-    const more = [{ CHUNK_K: 128 }, { CHUNK_K: INT8_WHOLE_K }, { CHUNK_K: 128, SPLIT_K: 2 }][i % 3]!;
-    return [JSON.stringify(options), options, more] as const;
-  }),
+  FORMATS.map((options, i) => [JSON.stringify(options), options, { SPLIT_K: [1, 2, 4][i % 3]! }] as const),
 )('%s', (_, options, more) => {
   test.each([
     [5, 7, 48],
-    [33, 20, 96],
+    [33, 20, 160],
     [18, 37, 480],
   ])('m %i, n %i, k %i', async (m, n, k) => {
     const random = new Random(m + n + k);
@@ -210,20 +269,60 @@ function exactCase(m: number, n: number, k: number): Case {
   return { x, q, m };
 }
 
+/** What y has to be, to the bit, with a bias and values that it is added to. */
+function exactSums(c: Case): number[] {
+  const { cols: k } = c.q;
+  const reference = problemReference(c.x, c.q, { m: c.m, k, activations: { kind: 'int8' } }, c.bias);
+  return [...reference.y].map((value, i) => value + (c.y?.[i] ?? 0));
+}
+
 test('integers and weights within three octaves give exact sums, in every variant', async () => {
-  const [m, n, k] = [35, 41, 384];
-  const c = exactCase(m, n, k);
+  const [m, k] = [35, 416];
   const random = new Random(4);
-  const bias = random.integers(n, -64, 64);
-  const y = random.integers(m * n, -64, 64);
-  const reference = problemReference(c.x, c.q, { m, k, activations: { kind: 'int8' } }, bias);
-  const expected = [...reference.y].map((value, i) => value + y[i]!);
   for (const [i, constants] of variants().entries()) {
-    const ways = [{ CHUNK_K: 128 }, { SPLIT_K: 3 }, {}];
-    const all = { ...constants, ...ways[i % 3] };
-    const { result } = await multiply({ ...c, bias, y }, all);
-    expect([...result], JSON.stringify(all)).toEqual(expected);
+    // Rows of y that are whole vec4s, and others.
+    const n = i % 2 ? 41 : 44;
+    const c = exactCase(m, n, k);
+    c.bias = random.integers(n, -64, 64);
+    c.y = random.integers(m * n, -64, 64);
+    const { result } = await multiply(c, constants);
+    expect([...result], JSON.stringify(constants)).toEqual(exactSums(c));
   }
+});
+
+test('k in parts that are not of one length, or empty, changes no exact sum', async () => {
+  const c = exactCase(9, 12, 160);
+  const expected = exactSums(c);
+  for (const SPLIT_K of [1, 3, 4, 7]) {
+    const { result } = await multiply(c, { ...variants()[0]!, SPLIT_K });
+    expect([...result], `${SPLIT_K} parts`).toEqual(expected);
+  }
+});
+
+test('rows of x that are longer than what threads hold between looking for the largest and rounding', async () => {
+  const k = 4640;
+  const c = exactCase(5, 7, k);
+  // The largest in the last eight values.
+  for (let row = 0; row < 5; row++) {
+    for (let i = 0; i < k; i++) if (Math.abs(c.x[row * k + i]!) === 127) c.x[row * k + i] = 0;
+    c.x[row * k + k - 3] = row % 2 ? 127 : -127;
+  }
+  // Signs are random, so that sums in quarters fit f32.
+  expect((await multiply(c, { ...variants()[0]!, SPLIT_K: 2 })).result).toEqual(
+    Float32Array.from(exactSums(c)),
+  );
+  const random = new Random(8);
+  const q = weightsOf(random, 7, k, {});
+  const x = random.normals(5 * k);
+  const error = await worst({ x, q, m: 5 }, variants()[0]!);
+  expect(error).toBeLessThanOrEqual(1);
+  expect(error).toBeGreaterThan(0.001);
+  x[4500] = Number.NaN;
+  x[2 * k + 4639] = Number.NEGATIVE_INFINITY;
+  const { result } = await multiply({ x, q, m: 5 }, variants()[0]!);
+  expect([...result].map(Number.isFinite)).toEqual(
+    Array.from(result, (_, i) => ![0, 2].includes(Math.floor(i / 7))),
+  );
 });
 
 test('x in f16', async () => {
@@ -236,7 +335,7 @@ describe('values that are not usual', () => {
   const k = 256;
   const { q } = exactCase(1, 3, k);
   const ones: QuantizedMatrix = { ...q, codes: q.codes.map(() => 0x22), scales: q.scales.map(() => 127) };
-  const cases = [{ CHUNK_K: INT8_WHOLE_K }, { CHUNK_K: 128 }];
+  const cases = [{ SPLIT_K: 1 }, { SPLIT_K: 2 }];
 
   test('NaN and Inf reach the output as NaN', async () => {
     const x = new Float32Array(4 * k).fill(1);
@@ -274,4 +373,15 @@ test('weights that lose too much as int8 are refused, unless nothing is known of
   expect(refusal(kernel, constants, resolveProblem({ ...shape, int8Snr: 29 }), caps)).toContain('29.0 dB');
   expect(refusal(kernel, constants, resolveProblem({ ...shape, int8Snr: 31 }), caps)).toBeUndefined();
   expect(refusal(kernel, constants, resolveProblem(shape), caps)).toBeUndefined();
+});
+
+test('k that may take sums out of the range of i32 is refused', () => {
+  const { caps } = context.gpu;
+  const refused = (k: number) => {
+    const problem = resolveProblem({ m: 8, n: 8, k, format: 'mxfp4', activations: 'int8' });
+    return refusal(kernel, variants()[0]!, problem, caps);
+  };
+  expect(INT8_MOST_K * 127 * 96).toBeLessThan(2 ** 31);
+  expect(refused(INT8_MOST_K)).toBeUndefined();
+  expect(refused(INT8_MOST_K + 32)).toContain('range of i32');
 });

@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { createStorageBuffer, readBuffer } from '../../src/gpu/buffers.js';
 import {
+  candidatePlans,
   createGemm,
   type Gpu,
   type GpuWeights,
@@ -201,7 +202,7 @@ describe('weights above the limits of a device', () => {
     const half = gpu.caps.tiers.includes('f16');
     const k = 4160;
     const n = 101;
-    const gemv = { LANES: 16, GROUPS: 16, ROWS: 2, X_ROWS: 2, SLAB: 1024, SPLIT_K: 2 };
+    const gemv = { THREADS: 256, ROWS: 2, X_ROWS: 2, SLAB: 32, SPLIT_K: 2 };
     const tiled = { TILE_M: 32, TILE_N: 64, TILE_K: 16, THREAD_M: 8 };
     const products: readonly {
       readonly problem: Parameters<typeof problemOf>[1];
@@ -250,6 +251,29 @@ describe('weights above the limits of a device', () => {
         }
         expect(results[0]!.some((byte) => byte !== 0)).toBe(true);
         expect(Buffer.compare(results[0]!, results[1]!), JSON.stringify([options, problem])).toBe(0);
+      }
+    }
+  });
+
+  test('give the products of uncut ones where four columns are stored at a time, whole and in parts of k', async () => {
+    const { gpu } = context;
+    const [m, n, k] = [5, 104, 1056];
+    const low = limited(gpu, lowLimit(24 * KIB));
+    const q = matrix(n, k, { format: 'nvfp4' });
+    using whole = await uploadWeights(gpu, q);
+    using cut = await uploadWeights(low, q);
+    expect(cut.parts.length).toBeGreaterThan(3);
+    const [x, bias] = [random.normals(m * k), random.normals(n)];
+    for (const id of ['gemm_subgroup_matrix', 'gemm_subgroup_matrix_i8'] as const) {
+      const activations = id.endsWith('i8') ? 'int8' : 'float';
+      const problem = problemOf(whole, { m, bias: true, activations });
+      const constants = candidatePlans(problem, gpu.caps).find(({ kernel }) => kernel === id)?.constants;
+      if (!constants) continue;
+      for (const SPLIT_K of [1, 2]) {
+        const plan = planWith(id, { ...constants, SPLIT_K }, problem, gpu.caps);
+        const y = await matmul(gpu, x, whole, { m, bias, activations, plan });
+        expect(y.some((value) => value !== 0)).toBe(true);
+        expect(await matmul(gpu, x, cut, { m, bias, activations, plan }), plan.label).toEqual(y);
       }
     }
   });

@@ -1,32 +1,30 @@
 /** What rounding weights and x to int8 does to a product, apart from what FP4 does: kernels of int8, emulated in f64. */
 import { E2M1_VALUES } from '../../src/formats/e2m1.js';
-import { int8BlockScales, int8Multiplier, int8Reference, int8Value } from '../../src/gemm/int8-weights.js';
+import { int8BlockScales, int8Rounded } from '../../src/gemm/int8-weights.js';
 import { type QuantizeOptions, quantize } from '../../src/index.js';
 import { decodeMatrixF64, type QuantizedMatrix } from '../../src/matrix/quantized-matrix.js';
 import { errorMetrics } from '../../src/quantize/metrics.js';
 
-/** Values along k that share a scale; 'row' for all of them. */
+/** Values along k that share a scale; 'row', all of them, is what the kernels do, the others are what that costs. */
 export type Stretch = 'row' | 4096 | 1024 | 32;
 export const STRETCHES: readonly Stretch[] = ['row', 4096, 1024, 32];
 
 const lengthOf = (stretch: Stretch, k: number) => (stretch === 'row' ? k : stretch);
 
-/** FP4 weights as shaders/int8_weights.wgsl makes int8 of them, f64[n, k], without the tensor's scale. */
+/** FP4 weights as shaders/matrix_i8.wgsl makes int8 of them, f64[n, k], without the tensor's scale. */
 export function int8Weights(q: QuantizedMatrix, stretch: Stretch): Float64Array {
   const { rows, cols, blockSize, codes } = q;
-  const scales = int8BlockScales(q);
+  const { stored, effective } = int8BlockScales(q);
   const length = lengthOf(stretch, cols);
   const out = new Float64Array(rows * cols);
   for (let row = 0; row < rows; row++) {
     for (let first = 0; first < cols; first += length) {
       const end = Math.min(first + length, cols);
-      const blocks = scales.subarray((row * cols + first) / blockSize, (row * cols + end) / blockSize);
-      const largest = blocks.reduce((a, b) => Math.max(a, b), 0);
-      const step = int8Reference(largest, q) / 16;
+      const blocks = stored.subarray((row * cols + first) / blockSize, (row * cols + end) / blockSize);
+      const reference = blocks.reduce((a, b) => Math.max(a, b), 0);
       for (let i = row * cols + first; i < row * cols + end; i++) {
         const code = (codes[i >> 1]! >> ((i & 1) * 4)) & 15;
-        const multiplier = int8Multiplier(scales[Math.floor(i / blockSize)]!, largest, q);
-        const size = int8Value(2 * E2M1_VALUES[code & 7]!, multiplier) * step;
+        const size = int8Rounded(E2M1_VALUES[code & 7]!, effective[Math.floor(i / blockSize)]!, reference);
         out[i] = code & 8 ? -size : size;
       }
     }
@@ -34,7 +32,7 @@ export function int8Weights(q: QuantizedMatrix, stretch: Stretch): Float64Array 
   return out;
 }
 
-/** x as shaders/operands/int8_chunks.wgsl (and, with 32, int8_round.wgsl) makes int8 of it, f64[m, k]. */
+/** x as shaders/operands/int8_rows.wgsl (and, with 32, int8_round.wgsl) makes int8 of it, f64[m, k]. */
 export function int8Activations(x: Float32Array, k: number, stretch: Stretch): Float64Array {
   const out = new Float64Array(x.length);
   for (let row = 0; row < x.length; row += k) {

@@ -48,15 +48,15 @@ const INF = Number.POSITIVE_INFINITY;
 type Figures = readonly [fp4: number, weights: readonly number[], x: readonly number[]];
 const TABLE: readonly (readonly [keyof typeof X, keyof typeof W, format: string, ...Figures])[] = [
   ['normal', 'normal', 'mxfp4', 19.2, [INF, INF, INF, INF], [41.0, 41.2, 41.9, 45.7]],
-  ['normal', 'normal', 'mxfp4 + MBS', 19.5, [41.2, 41.1, 42.7, 42.9], [40.9, 41.2, 41.9, 45.8]],
-  ['normal', 'normal', 'nvfp4', 20.4, [41.2, 41.3, 41.7, 44.6], [40.9, 41.2, 41.9, 45.7]],
-  ['normal', 't(3)', 'mxfp4', 16.8, [23.4, 26.1, 31.9, INF], [41.0, 41.3, 41.9, 45.4]],
-  ['normal', 't(3)', 'nvfp4', 21.4, [25.9, 27.6, 31.7, 41.6], [41.0, 41.4, 41.9, 45.5]],
+  ['normal', 'normal', 'mxfp4 + MBS', 19.5, [35.2, 35.2, 35.3, 39.0], [40.9, 41.2, 41.9, 45.8]],
+  ['normal', 'normal', 'nvfp4', 20.4, [40.1, 40.0, 40.4, 46.7], [40.9, 41.2, 41.9, 45.7]],
+  ['normal', 't(3)', 'mxfp4', 16.8, [23.8, 27.2, 32.8, INF], [41.0, 41.3, 41.9, 45.4]],
+  ['normal', 't(3)', 'nvfp4', 21.4, [22.7, 24.9, 29.2, 41.9], [41.0, 41.4, 41.9, 45.5]],
   ['channels × 30', 'normal', 'mxfp4', 19.0, [INF, INF, INF, INF], [24.9, 25.8, 27.3, 38.1]],
-  ['channels × 100', 'normal', 'nvfp4', 20.5, [41.0, 41.2, 42.1, 44.8], [25.0, 25.6, 27.3, 38.0]],
-  ['blocks × 100', 'normal', 'nvfp4', 20.5, [41.1, 41.5, 42.4, 45.1], [26.1, 26.4, 30.3, 45.5]],
-  ['blocks × 100', 'blocks / 100', 'mxfp4', 19.1, [18.0, 18.2, 19.0, INF], [3.9, 4.5, 8.4, 45.8]],
-  ['blocks × 100', 'blocks / 100', 'nvfp4', 20.2, [19.7, 20.0, 20.7, 45.0], [4.0, 4.5, 8.4, 45.9]],
+  ['channels × 100', 'normal', 'nvfp4', 20.5, [39.7, 40.0, 40.5, 47.1], [25.0, 25.6, 27.3, 38.0]],
+  ['blocks × 100', 'normal', 'nvfp4', 20.5, [40.4, 40.2, 41.1, 47.5], [26.1, 26.4, 30.3, 45.5]],
+  ['blocks × 100', 'blocks / 100', 'mxfp4', 19.1, [18.0, 18.2, 18.9, INF], [3.9, 4.5, 8.4, 45.8]],
+  ['blocks × 100', 'blocks / 100', 'nvfp4', 20.2, [18.8, 19.1, 19.4, 47.3], [4.0, 4.5, 8.4, 45.9]],
 ];
 
 const measured = new Map<string, ReturnType<typeof formatNoise>>();
@@ -161,6 +161,9 @@ test.each(Object.keys(NOISE_FORMATS))(
   },
 );
 
+/** What int8 weights of a real model have at least: macro factors only make them smaller than the scale of their row. */
+const LAYER_SNR: Readonly<Record<string, number>> = { mxfp4: INF, 'mxfp4 + MBS': 36, nvfp4: 40 };
+
 const MODEL = fileURLToPath(new URL('../../../../shared/models/dictionary-lm/', import.meta.url));
 
 test('layers of a real model: int8 weights hardly add to the noise, in any format', async (context) => {
@@ -177,8 +180,8 @@ test('layers of a real model: int8 weights hardly add to the noise, in any forma
         const what = `${part} ${format}`;
         expect(refused(q), what).toBe(false);
         expectSmallLoss(noise, what);
+        expect(noise.weights.row, what).toBeGreaterThanOrEqual(LAYER_SNR[format]!);
         // 42 dB, 22 above FP4.
-        expect(noise.weights.row, what).toBeGreaterThan(40);
         expect(noise.x.row, what).toBeGreaterThan(40);
       }
     }
