@@ -1,5 +1,5 @@
 /** Rows of weights that had NaN or Inf when the GPU quantized them: their columns of y are NaN, by every kernel. */
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import {
   type Activations,
   candidatePlans,
@@ -15,6 +15,9 @@ import {
 } from '../../src/index.js';
 import { adapterId, useGpu } from '../support/gpu.js';
 import { Random } from '../support/random.js';
+
+// Every kernel is compiled for these weights alone.
+vi.setConfig({ testTimeout: 300_000 });
 
 const context = useGpu();
 const random = new Random(51);
