@@ -17,7 +17,10 @@
 // Features: subgroups, shader-f16, chromium-experimental-subgroup-matrix.
 // Error: as gemm_subgroup_matrix.wgsl with f16 elements.
 //
-// MEASURED
+// Measured on an H200, mxfp4, n = k = 4096, µs with the conversion of x (about 3.7): m = 16 15.4, 32 18.5, 64 24.6, with
+// eight subgroups; sixteen are up to 3 slower. MBS 128 and NVFP4 at m = 16: 17.4 and 17.3. With weights in rows instead of
+// blocks of 32 rows it took 20.1 and 31.5 at m = 16 and 64.
+// Tried: all rounds written out, for one k, is 1.6 faster at m = 16 and 2 at m = 64, but no text for every k.
 
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> w_codes: array<vec4<u32>>;

@@ -18,6 +18,10 @@
 // Shared: SLAB · X_CHUNK · 16 + THREADS · ROWS · X_ROWS · 4 bytes. Registers: about 5 · ROWS for codes and scales, twice,
 // ROWS · X_ROWS for sums, 8 · X_ROWS for x, 30 besides. Features: none.
 // Roundings on the longest path of a sum: BLOCK_SIZE for products, two a block, THREADS / 8 for columns.
+//
+// Measured on an H200, µs: n × k = 4096 × 4096, m = 1, 2, 4, 8, 16: 6.8, 8.1, 10.4, 16.0, 28.5; 14336 × 4096, m = 1: 14.8;
+// 28672 × 8192, m = 1: 45.7. With weights in rows and subgroups it took 8.3, 13.2, 15.0, 23.3, 32.5; 17.7; 49.7.
+// Lost: loops over k with a bound from the problem, about a tenth slower; codes asked for before x.
 
 @group(0) @binding(2) var<storage, read> w_codes: array<vec4<u32>>;
 

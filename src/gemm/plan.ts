@@ -55,7 +55,8 @@ const MATRIX_I8: Preference = { kernel: KERNELS.gemm_subgroup_matrix_i8, choose:
 function preferences({ m, n, activations: { kind } }: GemmProblem): readonly Preference[] {
   const rows = m <= GEMV_MAX_M ? [GEMV, TILED] : [TILED, GEMV];
   if (m <= GEMV_MATRIX_MAX_M) return rows;
-  // Products of f16 are as fast as those of int8 and more precise; FP4 activations are made f16 for them.
+  // Matrices of f16 before those of int8, which are faster but know outliers of x only by a scale a row: tuners may take
+  // them. FP4 activations are made f16.
   const several = Math.ceil(m / 128) * Math.ceil(n / 128) >= 2 * BUSY_CORES;
   const matrices = [SKINNY, ...(several ? [DIRECT, MATRIX] : [MATRIX, DIRECT])];
   const integers = kind === 'float' ? [] : [DP4A];
