@@ -27,6 +27,7 @@ fn put_chunk(tile_row: u32, at: u32, chunk: Chunk, value: u32) {
 fn finish_sum(bits: u32, x_scale: f32, largest: u32) -> f32 {
   let sum = f32(bitcast<i32>(bits)) * 0.0625;
   let reference = reference_scale(largest);
-  // In this order no product leaves the range of f32 unless the sum does.
-  return select((sum * reference) * x_scale, (sum * x_scale) * reference, x_scale < 1.0);
+  // In this order no product leaves the range of f32 unless the result does: scales on either side of 1 first.
+  let opposite = (x_scale < 1.0) != (reference < 1.0);
+  return select((sum * x_scale) * reference, sum * (x_scale * reference), opposite);
 }

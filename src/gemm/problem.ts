@@ -31,8 +31,8 @@ export interface GemmProblem {
    */
   readonly precision: 'f32' | 'f16';
   /**
-   * Signal to noise, in dB, of these weights as int8 with one scale a row; absent where it is not known, and
-   * such kernels are left out. `GpuWeights` knows it.
+   * Signal to noise, in dB, of these weights as int8 with one scale a row; kernels that need it high are left out where
+   * it is low. Absent where it is not known, as of weights quantized on the GPU: nothing is left out. `GpuWeights` has it.
    */
   readonly int8Snr?: number;
   /**
