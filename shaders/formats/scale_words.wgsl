@@ -21,6 +21,5 @@ fn load_scale_words(block: u32, chunk: u32, j: u32) -> ScaleWords {
 // What decoded values of row 8 · i + j have to be multiplied by, in block `half` of the chunk.
 fn scale_of(words: ScaleWords, half: u32, i: u32) -> f32 {
   let word = select(words.low, words.high, half == 1u);
-  let scale = scale_value((word >> (8u * i)) & 0xFFu) * macro_factor(words.macros, i);
-  return scale;
+  return scale_value((word >> (8u * i)) & 0xFFu) * macro_factor(words.macros, i);
 }

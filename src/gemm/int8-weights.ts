@@ -20,7 +20,7 @@ export interface Int8BlockScales {
 }
 
 export function int8BlockScales(q: QuantizedMatrix): Int8BlockScales {
-  const { rows, cols, blockSize, macroSize, macroScales, scales } = q;
+  const { cols, blockSize, macroSize, macroScales, scales } = q;
   const blocks = cols / blockSize;
   const macros = macroSize ? Math.ceil(cols / macroSize) : 0;
   const values =
@@ -31,7 +31,7 @@ export function int8BlockScales(q: QuantizedMatrix): Int8BlockScales {
     const macro = Math.floor(((i % blocks) * blockSize) / macroSize!);
     return scale * E0M8_INVERSES[macroScales[Math.floor(i / blocks) * macros + macro]!]!;
   });
-  return { stored, effective: effective.subarray(0, rows * blocks) };
+  return { stored, effective };
 }
 
 /** Nearest integer, ties to even. */
