@@ -104,10 +104,6 @@ export function refusal(kernel: Kernel, c: KernelConstants, p: GemmProblem, caps
   if (p.precision === 'f32' && kernel.precision === 'f16') {
     return "it rounds x to f16, and the problem's precision is f32";
   }
-  const lanes = kernel.minSubgroupSize?.(c) ?? 0;
-  if (lanes > (caps.subgroupMinSize ?? 0)) {
-    return `it needs subgroups of ${lanes}, and the device's may have ${caps.subgroupMinSize ?? 'any size'}`;
-  }
   const threads = kernel.threads(c);
   if (threads > caps.limits.maxComputeInvocationsPerWorkgroup) {
     return `${threads} threads exceed maxComputeInvocationsPerWorkgroup = ${caps.limits.maxComputeInvocationsPerWorkgroup}`;

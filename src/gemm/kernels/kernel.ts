@@ -68,8 +68,6 @@ export interface Kernel {
   variants(caps: Caps): readonly KernelConstants[];
   /** Why it cannot compute a problem, apart from what the other fields say. */
   refuse?(c: KernelConstants, p: GemmProblem, caps: Caps): string | undefined;
-  /** Least subgroup size that the variant is right with. */
-  minSubgroupSize?(c: KernelConstants): number;
   /** Constants as they appear in labels, e.g. `64x64x16`. */
   tileLabel(c: KernelConstants): string;
   threads(c: KernelConstants): number;
