@@ -1,8 +1,9 @@
 /** Random operands. What they are does not change the speed; that they are random makes results worth checking. */
+
+import { fromF16, toF16 } from '../src/formats/f16.js';
 import { FORMATS, type Format } from '../src/formats/formats.js';
 import type { QuantizedMatrix } from '../src/matrix/quantized-matrix.js';
 import { Random } from '../src/random.js';
-import { halfToFloat, toHalf } from '../test/support/half.js';
 import type { WeightFormat } from './cases.js';
 
 // Primes: long operands repeat a pool of random values, and no two rows of a matrix begin at the same place of it.
@@ -34,8 +35,8 @@ function normalPool(type: Type): NormalPool {
   let pool = pools.get(type);
   if (!pool) {
     const values = new Random(2).normals(LARGE_POOL);
-    const halves = type === 'f16' ? toHalf(values) : undefined;
-    pool = halves ? { stored: halves, values: halfToFloat(halves) } : { stored: values, values };
+    const halves = type === 'f16' ? toF16(values) : undefined;
+    pool = halves ? { stored: halves, values: fromF16(halves) } : { stored: values, values };
     pools.set(type, pool);
   }
   return pool;

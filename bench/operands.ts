@@ -1,5 +1,6 @@
 /** x, weights and y of the cases that share a weight matrix, and what their products should be. */
 import { UnsupportedError } from '../src/errors.js';
+import { fromF16 } from '../src/formats/f16.js';
 import { createGemm, type Gemm } from '../src/gemm/gemm.js';
 import { KERNELS } from '../src/gemm/kernels/index.js';
 import type { GemmPlan } from '../src/gemm/plan.js';
@@ -9,7 +10,6 @@ import { checkBufferSize, createStorageBuffer, readBuffer } from '../src/gpu/buf
 import { isSoftware } from '../src/gpu/caps.js';
 import type { Gpu } from '../src/gpu/gpu.js';
 import { byteLength, type QuantizedMatrix, selectRows } from '../src/matrix/quantized-matrix.js';
-import { halfToFloat } from '../test/support/half.js';
 import { type BenchCase, parseFormat, type WeightFormat } from './cases.js';
 import { largestNormal, normalsBetween, randomNormals, randomWeights } from './data.js';
 import { createPlain, type PlainProduct, uploadPlain } from './plain.js';
@@ -81,7 +81,7 @@ class Activations {
         offset: row * bytes,
         size: bytes,
       });
-      picked.set(type === 'f32' ? new Float32Array(data) : halfToFloat(new Uint16Array(data)), i * n);
+      picked.set(type === 'f32' ? new Float32Array(data) : fromF16(new Uint16Array(data)), i * n);
     }
     return picked;
   }

@@ -1,6 +1,7 @@
 /** onnxruntime's WebGPU execution provider: chains of MatMulNBits, int4 in blocks of 32. The same in Node and in a page. */
+
+import { fromF16, toF16 } from '../../src/formats/f16.js';
 import { Random } from '../../src/random.js';
-import { halfToFloat, toHalf } from '../../test/support/half.js';
 import { cycle } from '../data.js';
 import type { PeerRow } from '../schema.js';
 import {
@@ -153,7 +154,7 @@ class OrtChain {
     const row =
       this.type === 'f32' || !(negative instanceof Uint16Array)
         ? Float32Array.from({ length: n }, (_, i) => -negative[i]!)
-        : halfToFloat(negative.subarray(0, n)).map((value) => -value);
+        : fromF16(negative.subarray(0, n)).map((value) => -value);
     return relativeError(row, this.#reference);
   }
 
@@ -175,7 +176,7 @@ class OrtChain {
   #tensor(values: Float32Array, rows: number, columns: number): OrtTensor {
     return this.type === 'f32'
       ? new this.ort.Tensor('float32', values, [rows, columns])
-      : new this.ort.Tensor('float16', toHalf(values), [rows, columns]);
+      : new this.ort.Tensor('float16', toF16(values), [rows, columns]);
   }
 }
 
@@ -193,14 +194,13 @@ function randomLayers(sizes: readonly { n: number; k: number }[], type: Type): I
     );
     const codes = cycle(pool, (n * k) / 2);
     const scales = new Float32Array((n * k) / BLOCK).fill(1 / (Math.sqrt(56 / 3) * Math.sqrt(k)));
-    const stored = type === 'f32' ? scales : toHalf(scales);
+    const stored = type === 'f32' ? scales : toF16(scales);
     return { n, k, codes, scales: new Uint8Array(stored.buffer) };
   });
 }
 
 function decode({ n, k, codes, scales }: Int4Weights, type: Type): Float32Array {
-  const values =
-    type === 'f32' ? new Float32Array(scales.buffer) : halfToFloat(new Uint16Array(scales.buffer));
+  const values = type === 'f32' ? new Float32Array(scales.buffer) : fromF16(new Uint16Array(scales.buffer));
   const w = new Float32Array(n * k);
   for (let i = 0; i < w.length; i++) {
     const code = (codes[i >> 1]! >> (4 * (i & 1))) & 15;

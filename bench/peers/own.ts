@@ -1,4 +1,6 @@
 /** The library's own products in the chain that peers run, by the same clock. */
+
+import { fromF16, toF16 } from '../../src/formats/f16.js';
 import { createGemm, type Gemm } from '../../src/gemm/gemm.js';
 import { type GpuWeights, uploadWeights } from '../../src/gemm/weights.js';
 import { createStorageBuffer, readBuffer } from '../../src/gpu/buffers.js';
@@ -6,7 +8,6 @@ import type { Gpu } from '../../src/gpu/gpu.js';
 import type { QuantizedMatrix } from '../../src/matrix/quantized-matrix.js';
 import { dequantize } from '../../src/quantize/quantize.js';
 import { Random } from '../../src/random.js';
-import { halfToFloat, toHalf } from '../../test/support/half.js';
 import type { PeerRow } from '../schema.js';
 import {
   type ChainTiming,
@@ -68,7 +69,7 @@ async function measureChain(
   const x = chainInput(m, weights[0]!.k);
   const size = type === 'f32' ? 4 : 2;
   const buffers = [
-    createStorageBuffer(device, 'bench chain x', type === 'f32' ? x : toHalf(x)),
+    createStorageBuffer(device, 'bench chain x', type === 'f32' ? x : toF16(x)),
     ...weights.map(({ n }, i) => createStorageBuffer(device, `bench chain y${i}`, m * n * size)),
   ];
   try {
@@ -84,7 +85,7 @@ async function measureChain(
     };
     await chain.run();
     const bytes = await readBuffer(device, buffers.at(-1)!, reference.length * size);
-    const row = type === 'f32' ? new Float32Array(bytes) : halfToFloat(new Uint16Array(bytes));
+    const row = type === 'f32' ? new Float32Array(bytes) : fromF16(new Uint16Array(bytes));
     const error = relativeError(row, reference);
     const time = await timeChain(chain, weights.length, timing);
     return { time, error, note: gemms[0]!.plan.label };
