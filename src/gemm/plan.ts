@@ -9,6 +9,7 @@ import {
   kernelLabel,
   refusal,
 } from './kernels/index.js';
+import { tileM, tileN } from './kernels/matrix-variants.js';
 import { describeOperand, type OperandSpec } from './operands/operand.js';
 import { type GemmProblem, type GemmProblemOptions, problemLabel, resolveProblem } from './problem.js';
 
@@ -188,14 +189,12 @@ function chooseSkinny(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
 function chooseMatrix(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
   // The fewest rows that hold x, or the most there are, then the most columns: what a tile reads is read for all of it.
   // k in as few parts as keep all cores busy. With several workgroups a core, a variant made for that.
-  const rows = (c: KernelConstants) => c.SUBGROUPS_M! * c.FRAGMENTS_M! * c.MMA_M!;
-  const columns = (c: KernelConstants) => c.SUBGROUPS_N! * c.FRAGMENTS_N! * c.MMA_N!;
   const all = fitting(kernel, p, caps);
   if (!all.length) return refused(kernel, p, caps);
-  const most = Math.max(...all.map(rows));
-  const wanted = Math.min(...all.map(rows).filter((count) => count >= Math.min(p.m, most)));
-  const tall = all.filter((c) => rows(c) === wanted);
-  const wide = tall.filter((c) => columns(c) === Math.max(...tall.map(columns)));
+  const most = Math.max(...all.map(tileM));
+  const wanted = Math.min(...all.map(tileM).filter((count) => count >= Math.min(p.m, most)));
+  const tall = all.filter((c) => tileM(c) === wanted);
+  const wide = tall.filter((c) => tileN(c) === Math.max(...tall.map(tileN)));
   const parts = [...new Set(wide.map((c) => c.SPLIT_K!))].sort((a, b) => a - b);
   const workgroups = (split: number) => total(kernel.workgroups(wide.find((c) => c.SPLIT_K === split)!, p));
   const split = parts.find((count) => workgroups(count) >= BUSY_CORES) ?? parts.at(-1)!;

@@ -1,6 +1,7 @@
 import { halfScales, MODULES } from '../shaders.js';
-import { bestConfigs, gemmSubgroupMatrix, refuseSubgroups } from './gemm-subgroup-matrix.js';
+import { gemmSubgroupMatrix } from './gemm-subgroup-matrix.js';
 import type { Kernel, KernelConstants } from './kernel.js';
+import { matrixVariants, refuseSubgroups } from './matrix-variants.js';
 
 /** Fragments of a workgroup (m × n), subgroups that share k. */
 const SHAPES: readonly KernelConstants[] = [1, 2, 4].flatMap((FRAGMENTS_M) => [
@@ -15,16 +16,7 @@ const columns = (c: KernelConstants) => c.FRAGMENTS_N! * c.MMA_N!;
 export const gemmSubgroupMatrixSkinny: Kernel = {
   ...gemmSubgroupMatrix,
   id: 'gemm_subgroup_matrix_skinny',
-  variants: (caps) =>
-    bestConfigs(caps, 'f16', 'f32').flatMap(({ M, N, K }) =>
-      SHAPES.map((shape) => ({
-        ...shape,
-        MMA_M: M,
-        MMA_N: N,
-        MMA_K: K,
-        SUBGROUP_SIZE: caps.subgroupMaxSize ?? 0,
-      })),
-    ),
+  variants: (caps) => matrixVariants(caps, 'f16', SHAPES),
   refuse: (c, p, caps) =>
     p.m > rows(c) ? `it takes up to ${rows(c)} rows of x, and there are ${p.m}` : refuseSubgroups(c, caps),
   tileLabel: (c) => `${rows(c)}x${columns(c)}x${c.SUBGROUPS}`,

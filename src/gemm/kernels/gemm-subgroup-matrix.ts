@@ -1,7 +1,16 @@
-import type { Caps, SubgroupMatrixConfig } from '../../gpu/caps.js';
 import { INT8_MOST_K } from '../int8-weights.js';
 import { halfScales, MATRIX_MODULES, MODULES, relativeScales } from '../shaders.js';
 import type { Kernel, KernelConstants } from './kernel.js';
+import {
+  matrixVariants,
+  refuseSubgroups,
+  splitShapes,
+  subgroups,
+  threads,
+  tileGrid,
+  tileM,
+  tileN,
+} from './matrix-variants.js';
 
 /** Subgroups of a tile (m × n), fragments of a subgroup (m × n), fragments of a step along k. */
 const shape = (m: number, n: number, fragmentsM: number, fragmentsN: number, step: number) => ({
@@ -23,31 +32,8 @@ const I8_SHAPES: readonly KernelConstants[] = [
   shape(4, 2, 2, 4, 4),
   shape(2, 2, 4, 4, 2),
 ];
-/** Parts of k that workgroups sum over, where one a tile would leave a large GPU idle. */
-const SPLITS = [1, 2, 4];
 
-/** Fragment sizes worth using: those with the most products an instruction. */
-export function bestConfigs(caps: Caps, component: string, result: string): readonly SubgroupMatrixConfig[] {
-  const configs = caps.subgroupMatrixConfigs.filter(
-    (c) => c.componentType === component && c.resultComponentType === result,
-  );
-  const products = (c: SubgroupMatrixConfig) => c.M * c.N * c.K;
-  const most = Math.max(...configs.map(products));
-  return configs.filter((c) => products(c) === most);
-}
-
-const tileM = (c: KernelConstants) => c.SUBGROUPS_M! * c.FRAGMENTS_M! * c.MMA_M!;
-const tileN = (c: KernelConstants) => c.SUBGROUPS_N! * c.FRAGMENTS_N! * c.MMA_N!;
 const tileK = (c: KernelConstants) => c.STEP_FRAGMENTS! * c.MMA_K!;
-const subgroups = (c: KernelConstants) => c.SUBGROUPS_M! * c.SUBGROUPS_N!;
-const threads = (c: KernelConstants) => subgroups(c) * c.SUBGROUP_SIZE!;
-
-/** Why subgroups of a variant are not the device's. */
-export function refuseSubgroups(c: KernelConstants, caps: Caps): string | undefined {
-  return caps.subgroupMinSize === caps.subgroupMaxSize && c.SUBGROUP_SIZE === caps.subgroupMaxSize
-    ? undefined
-    : `its subgroups are of ${c.SUBGROUP_SIZE}, and the device's are of ${caps.subgroupMinSize} to ${caps.subgroupMaxSize}`;
-}
 
 /** What f16 and int8 elements have in common; see shaders/gemm_subgroup_matrix.wgsl. */
 function matrixKernel(elementBytes: 1 | 2, shapes: readonly KernelConstants[]) {
@@ -56,20 +42,7 @@ function matrixKernel(elementBytes: 1 | 2, shapes: readonly KernelConstants[]) {
   return {
     tiers: ['subgroups', elementBytes === 2 ? 'matrix-f16' : 'matrix-i8'],
     quietDiagnostics: ['chromium.subgroup_matrix_uniformity'],
-    variants: (caps) =>
-      (elementBytes === 2 ? bestConfigs(caps, 'f16', 'f32') : bestConfigs(caps, 'i8', 'i32')).flatMap(
-        ({ M, N, K }) =>
-          shapes.flatMap((constants) =>
-            SPLITS.map((SPLIT_K) => ({
-              ...constants,
-              SPLIT_K,
-              MMA_M: M,
-              MMA_N: N,
-              MMA_K: K,
-              SUBGROUP_SIZE: caps.subgroupMaxSize ?? 0,
-            })),
-          ),
-      ),
+    variants: (caps) => matrixVariants(caps, elementBytes === 2 ? 'f16' : 'i8', splitShapes(shapes)),
     refuse: (c, p, caps) => {
       // NVIDIA's driver 580.159 gave wrong sums of f16, which is not understood; with fragments of 8 they are right.
       if (p.blockSize === 16 && c.MMA_M! > 8) {
@@ -93,11 +66,7 @@ function matrixKernel(elementBytes: 1 | 2, shapes: readonly KernelConstants[]) {
       const sums = c.MMA_M! * (c.FRAGMENTS_N! * c.MMA_N! * 4 + 16);
       return parts * Math.max(partRows(c) * rowBytes(c), sums);
     },
-    workgroups: (c, p) => ({
-      x: Math.ceil(p.m / tileM(c)),
-      y: Math.ceil(p.n / tileN(c)),
-      z: c.SPLIT_K ?? 1,
-    }),
+    workgroups: tileGrid,
     foldsX: false,
     bindings: ['x_scales', 'w_row_max'],
     storesQuads: true,
