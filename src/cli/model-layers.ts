@@ -4,12 +4,19 @@ export interface ModelLayer {
   readonly name: string;
   readonly n: number;
   readonly k: number;
+  /** Of the MLP that it is a part of, where a model has MLPs of several. */
+  readonly width?: number;
 }
 
 /** What k is a multiple of in every model, and in every format. */
 const K_STEP = 32;
 
-const layer = (name: string, n: number, k: number): ModelLayer => ({ name, n, k });
+const layer = (name: string, n: number, k: number, width?: number): ModelLayer => ({
+  name,
+  n,
+  k,
+  ...(width !== undefined && { width }),
+});
 
 /** Attention with grouped queries, gated MLPs of one or several widths, and the head, under the names of Llama. */
 function decoder(
@@ -23,10 +30,10 @@ function decoder(
     layer('q_proj', query, hidden),
     layer('k_proj, v_proj', keyValue, hidden),
     layer('o_proj', hidden, query),
-    ...mlp.flatMap((width) => [
-      layer('gate_proj, up_proj', width, hidden),
-      layer('down_proj', hidden, width),
-    ]),
+    ...mlp.flatMap((size) => {
+      const width = mlp.length > 1 ? size : undefined;
+      return [layer('gate_proj, up_proj', size, hidden, width), layer('down_proj', hidden, size, width)];
+    }),
     layer('lm_head', vocabulary, hidden),
   ];
 }
@@ -51,22 +58,40 @@ export const MODEL_LAYERS: Readonly<Record<string, readonly ModelLayer[]>> = {
     ...decoder(16384, 16384, 1024, [5376, 10752, 16128, 21504, 26624, 32000, 37376, 53248], 128256),
     // Fused MLPs of up to 425984 have more weights than 2^32, more than a product may: an eighth of the largest one's
     // gate and up is as wide as 53248 above, and an eighth of its down projection is this.
-    layer('down_proj, an eighth of the widest', 2048, 425984),
+    layer('down_proj, an eighth of the widest', 2048, 425984, 425984),
   ],
 };
 
+/** A matrix with the names of all layers that have its shape. */
+export interface NamedShape {
+  readonly names: readonly string[];
+  readonly n: number;
+  readonly k: number;
+}
+
+/** Shapes of equal size become one. */
+export function mergeShapes(shapes: readonly ModelLayer[]): NamedShape[] {
+  const merged = new Map<string, { names: string[]; n: number; k: number }>();
+  for (const { name, n, k } of shapes) {
+    const key = `${n}x${k}`;
+    const known = merged.get(key);
+    if (known) known.names.push(name);
+    else merged.set(key, { names: [name], n, k });
+  }
+  return [...merged.values()];
+}
+
 /** The distinct shapes of some models' layers, each under the names of all that have it. */
 export function layerShapes(models: readonly string[], scaleDown = 1): ModelLayer[] {
-  const shapes = new Map<string, { names: string[]; n: number; k: number }>();
-  for (const model of models) {
-    for (const { name, ...full } of MODEL_LAYERS[model]!) {
-      const n = Math.max(1, Math.round(full.n / scaleDown));
-      // A multiple of every block, as the full sizes are.
-      const k = Math.max(1, Math.round(full.k / scaleDown / K_STEP)) * K_STEP;
-      const shape = shapes.get(`${n}x${k}`) ?? { names: [], n, k };
-      shape.names.push(`${model} ${name}`);
-      shapes.set(`${n}x${k}`, shape);
-    }
-  }
-  return [...shapes.values()].map(({ names, n, k }) => layer(names.join('; '), n, k));
+  const scaled = models.flatMap((model) =>
+    MODEL_LAYERS[model]!.map(({ name, n, k }) =>
+      layer(
+        `${model} ${name}`,
+        Math.max(1, Math.round(n / scaleDown)),
+        // A multiple of every block, as the full sizes are.
+        Math.max(1, Math.round(k / scaleDown / K_STEP)) * K_STEP,
+      ),
+    ),
+  );
+  return mergeShapes(scaled).map(({ names, n, k }) => layer(names.join('; '), n, k));
 }
