@@ -213,10 +213,8 @@ export class Gemm {
   #check(buffers: GemmBuffers) {
     const { m, n, k, x: xType, y: yType, bias: hasBias } = this.problem;
     const { device } = this.#gpu;
-    const check = (name: 'x' | 'y' | 'bias', type: 'f32' | 'f16', ...shape: number[]) => {
-      const bytes = shape.reduce((product, size) => product * size, type === 'f32' ? 4 : 2);
-      return checkSlice(device, 'gemm', name, `${type}[${shape.join(', ')}]`, buffers[name], bytes);
-    };
+    const check = (name: 'x' | 'y' | 'bias', type: 'f32' | 'f16', ...shape: number[]) =>
+      checkSlice(device, 'gemm', name, buffers[name], type, ...shape);
     const x = check('x', xType, m, k);
     const y = check('y', yType, m, n);
     const bias = hasBias ? check('bias', 'f32', n) : undefined;

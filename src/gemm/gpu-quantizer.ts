@@ -3,12 +3,11 @@ import type { Format, MacroSize } from '../formats/formats.js';
 import { BindingCache } from '../gpu/bindings.js';
 import {
   alignedSize,
-  asBinding,
   type BufferSlice,
   checkBufferSize,
+  checkSlice,
   createStorageBuffer,
   readBuffer,
-  sliceSize,
 } from '../gpu/buffers.js';
 import { BufferUsage } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/gpu.js';
@@ -67,12 +66,14 @@ export class GpuQuantized {
     this.cols = spec.cols;
     this.blockSize = spec.blockSize;
     this.hadamard = spec.hadamard;
-    const sizes = outputSizes(spec);
-    this.codes = createStorageBuffer(device, `fp4 ${label} codes`, sizes.codes);
-    this.scales = createStorageBuffer(device, `fp4 ${label} scales`, sizes.scales);
-    if (sizes.macroScales) {
+    const { codes, scales, macroScales } = outputShapes(spec);
+    const create = (name: string, [rows, bytes]: readonly [number, number]) =>
+      createStorageBuffer(device, `fp4 ${label} ${name}`, rows * bytes);
+    this.codes = create('codes', codes);
+    this.scales = create('scales', scales);
+    if (macroScales) {
       this.macroSize = spec.macroSize;
-      this.macroScales = createStorageBuffer(device, `fp4 ${label} macro`, sizes.macroScales);
+      this.macroScales = create('macro', macroScales);
     }
     this.globalScale = createStorageBuffer(device, `fp4 ${label} global scale`, Float32Array.of(1));
     this.status = createStorageBuffer(device, `fp4 ${label} status`, 4);
@@ -150,7 +151,7 @@ export class GpuQuantizer {
    * @throws InvalidArgumentError for a missing, small, misaligned or aliased buffer
    */
   encode(pass: GPUComputePassEncoder, buffers: QuantizerBuffers): void {
-    const slices = checkBuffers(this.spec, buffers);
+    const slices = checkBuffers(this.#gpu.device, this.spec, buffers);
     const groups = this.#bindGroupsFor(slices);
     this.#steps.forEach(({ workgroups }, i) => {
       pass.setPipeline(this.#pipelines[i]!);
@@ -224,6 +225,7 @@ export async function quantizeOnGpu(
   x: BufferSlice | Float32Array,
   options: QuantizeOptions,
 ): Promise<GpuQuantized> {
+  const { device } = gpu;
   const spec = resolveOptions(options);
   if (x instanceof Float32Array) {
     if (x.length !== spec.rows * spec.cols) {
@@ -233,9 +235,8 @@ export async function quantizeOnGpu(
       );
     }
   } else {
-    checkSlice('x', x, spec.rows * spec.cols * 4);
+    checkSlice(device, 'quantize', 'x', x, 'f32', spec.rows, spec.cols);
   }
-  const { device } = gpu;
   using quantizer = await createQuantizer(gpu, options);
   device.pushErrorScope('out-of-memory');
   const outputs = quantizer.createOutputs();
@@ -308,14 +309,12 @@ export async function readbackQuantized(gpu: Gpu, q: GpuQuantized): Promise<Quan
 type SliceName = 'x' | 'codes' | 'scales' | 'factors' | 'global_scale' | 'status';
 type Slices = Partial<Record<SliceName, GPUBufferBinding>>;
 
-const ceil4 = (bytes: number) => Math.ceil(bytes / 4) * 4;
-
-/** Bytes of each output. */
-function outputSizes({ rows, cols, blockSize, macroScale, macroSize }: QuantizeSpec) {
+/** Rows of bytes of each output. */
+function outputShapes({ rows, cols, blockSize, macroScale, macroSize }: QuantizeSpec) {
   return {
-    codes: (rows * cols) / 2,
-    scales: (rows * cols) / blockSize,
-    macroScales: macroScale === 'none' ? 0 : rows * Math.ceil(cols / macroSize),
+    codes: [rows, cols / 2] as const,
+    scales: [rows, cols / blockSize] as const,
+    macroScales: macroScale === 'none' ? undefined : ([rows, Math.ceil(cols / macroSize)] as const),
   };
 }
 
@@ -323,19 +322,19 @@ function checkLimits(gpu: Gpu, spec: QuantizeSpec): void {
   checkBufferSize(gpu.caps.limits, 'quantize x', alignedSize(spec.rows * spec.cols * 4));
 }
 
-function checkBuffers(spec: QuantizeSpec, buffers: QuantizerBuffers): Slices {
-  const sizes = outputSizes(spec);
+function checkBuffers(device: GPUDevice, spec: QuantizeSpec, buffers: QuantizerBuffers): Slices {
+  const shapes = outputShapes(spec);
+  const check = (name: keyof QuantizerBuffers, type: 'f32' | 'u32' | 'u8', ...shape: number[]) =>
+    checkSlice(device, 'quantize', name, buffers[name], type, ...shape);
   const slices: Slices = {
-    x: checkSlice('x', buffers.x, spec.rows * spec.cols * 4),
-    codes: checkSlice('codes', buffers.codes, sizes.codes),
-    scales: checkSlice('scales', buffers.scales, ceil4(sizes.scales)),
-    ...(sizes.macroScales > 0 && {
-      factors: checkSlice('macroScales', buffers.macroScales, ceil4(sizes.macroScales)),
-    }),
-    ...(spec.format === 'nvfp4' && { global_scale: checkSlice('globalScale', buffers.globalScale, 4) }),
-    status: checkSlice('status', buffers.status, 4),
+    x: check('x', 'f32', spec.rows, spec.cols),
+    codes: check('codes', 'u8', ...shapes.codes),
+    scales: check('scales', 'u8', ...shapes.scales),
+    ...(shapes.macroScales && { factors: check('macroScales', 'u8', ...shapes.macroScales) }),
+    ...(spec.format === 'nvfp4' && { global_scale: check('globalScale', 'f32', 1) }),
+    status: check('status', 'u32', 1),
   };
-  if (buffers.macroScales && !sizes.macroScales) {
+  if (buffers.macroScales && !shapes.macroScales) {
     throw new InvalidArgumentError(
       'quantize',
       "macroScales were given, but the quantizer was created without; pass macroScale: 'static' or 'dynamic'",
@@ -352,24 +351,4 @@ function checkBuffers(spec: QuantizeSpec, buffers: QuantizerBuffers): Slices {
     }
   });
   return slices;
-}
-
-/** The slice cut to the bytes that are needed. */
-function checkSlice(name: string, slice: BufferSlice | undefined, bytes: number): GPUBufferBinding {
-  if (!slice) throw new InvalidArgumentError('quantize', `${name} is missing; it has ${bytes} bytes`);
-  const binding = asBinding(slice);
-  const { buffer, offset = 0 } = binding;
-  if (sliceSize(binding) < bytes) {
-    throw new InvalidArgumentError('quantize', `${name} has ${sliceSize(binding)} bytes, needs ${bytes}`);
-  }
-  if (offset % 256) {
-    throw new InvalidArgumentError(
-      'quantize',
-      `${name} starts at byte ${offset}; offsets of storage bindings are multiples of 256`,
-    );
-  }
-  if (!(buffer.usage & BufferUsage.STORAGE)) {
-    throw new InvalidArgumentError('quantize', `${name} was created without GPUBufferUsage.STORAGE`);
-  }
-  return { buffer, offset, size: bytes };
 }

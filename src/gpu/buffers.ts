@@ -3,7 +3,7 @@ import type { Limits } from './caps.js';
 import { BufferUsage, MAP_READ } from './constants.js';
 import { whileAlive } from './loss.js';
 
-/** A whole buffer, or a part of one. Offsets of storage bindings are multiples of 256 (WebGPU's default limit). */
+/** A whole buffer, or a part of one, at a multiple of the device's `minStorageBufferOffsetAlignment` (256 by default). */
 export type BufferSlice = GPUBuffer | GPUBufferBinding;
 
 export function asBinding(slice: BufferSlice): GPUBufferBinding {
@@ -69,27 +69,30 @@ export function checkBufferSize(
   }
 }
 
+const ELEMENT_BYTES = { f32: 4, f16: 2, u32: 4, u8: 1 } as const;
+
 /**
- * A caller's slice, cut to the bytes that are needed.
- * @param shape what it holds, for errors
+ * A caller's slice, cut to the bytes that it needs to hold `type[shape]`.
  * @throws InvalidArgumentError where it is missing, too small, misaligned or of the wrong usage
  */
 export function checkSlice(
   device: GPUDevice,
   module: string,
   name: string,
-  shape: string,
   slice: BufferSlice | undefined,
-  bytes: number,
+  type: keyof typeof ELEMENT_BYTES,
+  ...shape: readonly number[]
 ): GPUBufferBinding {
-  if (!slice) throw new InvalidArgumentError(module, `${name} is missing; it is ${shape}`);
+  const contents = `${type}[${shape.join(', ')}]`;
+  if (!slice) throw new InvalidArgumentError(module, `${name} is missing; it is ${contents}`);
   const binding = asBinding(slice);
   const { buffer, offset = 0 } = binding;
+  const bytes = shape.reduce((product, size) => product * size, ELEMENT_BYTES[type]);
   const needed = Math.ceil(bytes / 4) * 4;
   if (sliceSize(binding) < needed) {
     throw new InvalidArgumentError(
       module,
-      `${name} has ${sliceSize(binding)} bytes; ${shape} needs ${needed}`,
+      `${name} has ${sliceSize(binding)} bytes; ${contents} needs ${needed}`,
     );
   }
   const alignment = device.limits.minStorageBufferOffsetAlignment;

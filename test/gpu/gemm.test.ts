@@ -196,7 +196,7 @@ describe('encode', () => {
     yBuffer.destroy();
   });
 
-  test('refuses buffers that are missing, too small, aliased or of the wrong usage', async () => {
+  test('refuses buffers that are missing, too small, misaligned, aliased or of the wrong usage', async () => {
     const { gpu } = context;
     using weights = await uploadWeights(gpu, matrix(8, 32));
     using gemm = await createGemm(gpu, { m: 2, weights, bias: true });
@@ -217,6 +217,9 @@ describe('encode', () => {
     expect(encode({ x, y })).toThrow(/bias is missing; it is f32\[8\]/);
     expect(encode({ x: y, y, bias })).toThrow(/x has 64 bytes; f32\[2, 32\] needs 256/);
     expect(encode({ x: { buffer: x, offset: 256 }, y, bias })).toThrow(/x has 0 bytes/);
+    const offset = gpu.device.limits.minStorageBufferOffsetAlignment / 2;
+    const misaligned = new RegExp(`x starts at byte ${offset}; .* multiples of ${2 * offset}`);
+    expect(encode({ x: { buffer: uniform, offset }, y, bias })).toThrow(misaligned);
     expect(encode({ x, y: x, bias })).toThrow(/y shares its buffer with x/);
     expect(encode({ x: uniform, y, bias })).toThrow(/without GPUBufferUsage.STORAGE/);
     using plain = await createGemm(gpu, { m: 2, weights });

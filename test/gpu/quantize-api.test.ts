@@ -126,17 +126,19 @@ describe('encode', () => {
       expect(encode(change, on)).toThrow(InvalidArgumentError);
       expect(encode(change, on)).toThrow(message);
     };
-    refused({ x: q.status }, /x has 16 bytes, needs 1024/);
+    refused({ x: q.status }, /x has 16 bytes; f32\[4, 64\] needs 1024/);
     refused({ x: { buffer: x, offset: 256 } }, /x has 768 bytes/);
     refused({ x: uniform }, /x was created without GPUBufferUsage.STORAGE/);
     refused({ codes: x }, /codes shares its buffer with x/);
     refused({ status: q.scales }, /status shares its buffer with scales/);
-    refused({ macroScales: undefined }, /macroScales is missing/);
-    refused({ codes: { buffer: x, offset: 128, size: 256 } }, /codes starts at byte 128/);
+    refused({ macroScales: undefined }, /macroScales is missing; it is u8\[4, 1\]/);
+    const offset = gpu.device.limits.minStorageBufferOffsetAlignment / 2;
+    const misaligned = new RegExp(`codes starts at byte ${offset}; .* multiples of ${2 * offset}`);
+    refused({ codes: { buffer: x, offset, size: 256 } }, misaligned);
     using plain = await createQuantizer(gpu, { ...options, macroScale: 'none' });
     refused({}, /macroScales were given/, plain);
     using nv = await createQuantizer(gpu, { rows: 4, cols: 64, format: 'nvfp4' });
-    refused({ macroScales: undefined, globalScale: undefined }, /globalScale is missing/, nv);
+    refused({ macroScales: undefined, globalScale: undefined }, /globalScale is missing; it is f32\[1\]/, nv);
     for (const buffer of [x, uniform]) buffer.destroy();
   });
 });
@@ -337,7 +339,9 @@ describe('limits and arguments', () => {
       /x has 64 values; \[3, 32\] needs 96/,
     );
     const small = createStorageBuffer(gpu.device, 'x', 128);
-    await expect(quantizeOnGpu(idle, small, options)).rejects.toThrow(/x has 128 bytes, needs 256/);
+    await expect(quantizeOnGpu(idle, small, options)).rejects.toThrow(
+      /x has 128 bytes; f32\[2, 32\] needs 256/,
+    );
     small.destroy();
     const limit = 128 * 2 ** 20;
     const limits = { ...gpu.caps.limits, maxStorageBufferBindingSize: limit, maxBufferSize: limit };
