@@ -1,14 +1,13 @@
-/** Random operands. What they are does not change the speed; that they are random makes results worth checking. */
+/**
+ * Random x, and w of the plain kernels. What they are does not change the speed; that they are random makes results
+ * worth checking.
+ */
 
 import { fromF16, toF16 } from '../src/formats/f16.js';
-import { FORMATS, type Format } from '../src/formats/formats.js';
-import type { QuantizedMatrix } from '../src/matrix/quantized-matrix.js';
 import { Random } from '../src/random.js';
-import type { WeightFormat } from './cases.js';
 
-// Primes: long operands repeat a pool of random values, and no two rows of a matrix begin at the same place of it.
-const LARGE_POOL = 1048583;
-const SMALL_POOL = 65521;
+// A prime: long operands repeat a pool of random values, and no two rows of a matrix begin at the same place of it.
+const POOL = 1048583;
 
 type Pool = Uint8Array | Uint16Array | Float32Array;
 
@@ -34,7 +33,7 @@ const pools = new Map<Type, NormalPool>();
 function normalPool(type: Type): NormalPool {
   let pool = pools.get(type);
   if (!pool) {
-    const values = new Random(2).normals(LARGE_POOL);
+    const values = new Random(2).normals(POOL);
     const halves = type === 'f16' ? toF16(values) : undefined;
     pool = halves ? { stored: halves, values: fromF16(halves) } : { stored: values, values };
     pools.set(type, pool);
@@ -50,7 +49,7 @@ export const randomNormals = (length: number, type: Type = 'f32'): Float32Array 
 export function normalsBetween(from: number, to: number, type: Type): Float32Array {
   const { values } = normalPool(type);
   const part = new Float32Array(to - from);
-  for (let i = 0, at = from % LARGE_POOL; i < part.length; i++, at = at + 1 === LARGE_POOL ? 0 : at + 1) {
+  for (let i = 0, at = from % POOL; i < part.length; i++, at = at + 1 === POOL ? 0 : at + 1) {
     part[i] = values[at]!;
   }
   return part;
@@ -60,42 +59,7 @@ export function normalsBetween(from: number, to: number, type: Type): Float32Arr
 export function largestNormal(length: number, type: Type): number {
   const { values } = normalPool(type);
   let best = 0;
-  for (let i = 1; i < Math.min(length, LARGE_POOL); i++)
+  for (let i = 1; i < Math.min(length, POOL); i++)
     if (Math.abs(values[i]!) > Math.abs(values[best]!)) best = i;
   return best;
-}
-
-/** Random codes with block scales around one. */
-export function randomWeights(
-  { format, blockSize, macroSize }: WeightFormat,
-  n: number,
-  k: number,
-): QuantizedMatrix {
-  const random = new Random(1);
-  const bytes = (pool: number, next: () => number) => Uint8Array.from({ length: pool }, next);
-  const { scaleFormat } = FORMATS[format as Format];
-  const one = scaleFormat === 'e8m0' ? 127 : 0x38;
-  return {
-    format: format as Format,
-    rows: n,
-    cols: k,
-    blockSize: blockSize!,
-    codes: cycle(
-      bytes(LARGE_POOL, () => random.u32() & 255),
-      (n * k) / 2,
-    ),
-    scales: cycle(
-      bytes(SMALL_POOL, () => one + random.integer(-3, 3)),
-      (n * k) / blockSize!,
-    ),
-    ...(macroSize && {
-      macroSize,
-      macroScales: cycle(
-        bytes(SMALL_POOL, () => random.u32() & 255),
-        n * Math.ceil(k / macroSize),
-      ),
-    }),
-    globalScale: 1,
-    hadamard: false,
-  };
 }

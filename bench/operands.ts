@@ -5,13 +5,14 @@ import { createGemm, type Gemm } from '../src/gemm/gemm.js';
 import { KERNELS } from '../src/gemm/kernels/index.js';
 import type { GemmPlan } from '../src/gemm/plan.js';
 import { pickColumns, problemReference, worstError } from '../src/gemm/reference.js';
+import { randomMatrix } from '../src/gemm/trial.js';
 import { type GpuWeights, uploadCopies } from '../src/gemm/weights.js';
 import { checkBufferSize, createStorageBuffer, readBuffer } from '../src/gpu/buffers.js';
 import { isSoftware } from '../src/gpu/caps.js';
 import type { Gpu } from '../src/gpu/gpu.js';
 import { byteLength, type QuantizedMatrix, selectRows } from '../src/matrix/quantized-matrix.js';
 import { type BenchCase, parseFormat, type WeightFormat } from './cases.js';
-import { largestNormal, normalsBetween, randomNormals, randomWeights } from './data.js';
+import { largestNormal, normalsBetween, randomNormals } from './data.js';
 import { createPlain, type PlainProduct, uploadPlain } from './plain.js';
 
 type Type = 'f32' | 'f16';
@@ -165,7 +166,8 @@ export class Operands {
       const plain = plainWeights(gpu, n, k, format, smallest);
       return new Operands(gpu, n, k, activations, undefined, plain);
     }
-    const q = randomWeights(format, n, k);
+    const { format: name, blockSize, macroSize } = format;
+    const q = randomMatrix({ n, k, format: name, blockSize: blockSize!, ...(macroSize && { macroSize }) });
     const copies = await uploadCopies(gpu, q, smallest);
     return new Operands(gpu, n, k, activations, { q, copies }, undefined);
   }

@@ -2,12 +2,12 @@
 
 import { fromF16, toF16 } from '../../src/formats/f16.js';
 import { createGemm, type Gemm } from '../../src/gemm/gemm.js';
+import { randomMatrix } from '../../src/gemm/trial.js';
 import { type GpuWeights, uploadWeights } from '../../src/gemm/weights.js';
 import { createStorageBuffer, readBuffer } from '../../src/gpu/buffers.js';
 import type { Gpu } from '../../src/gpu/gpu.js';
 import type { QuantizedMatrix } from '../../src/matrix/quantized-matrix.js';
 import { dequantize } from '../../src/quantize/quantize.js';
-import { Random } from '../../src/random.js';
 import type { PeerRow } from '../schema.js';
 import {
   type ChainTiming,
@@ -36,7 +36,7 @@ export async function measureOwn(
   late: () => boolean,
 ): Promise<void> {
   const sizes = chainLayers(c, c.layers);
-  const matrices = sizes.map(({ n, k }, i) => randomMatrix(n, k, i));
+  const matrices = sizes.map(({ n, k }, i) => chainMatrix(n, k, i));
   const weights: GpuWeights[] = [];
   try {
     for (const q of matrices) weights.push(await uploadWeights(gpu, q));
@@ -95,21 +95,11 @@ async function measureChain(
 }
 
 /** Random codes, with scales that keep the size of what goes through. */
-function randomMatrix(rows: number, cols: number, seed: number): QuantizedMatrix {
-  const random = new Random(11 + seed);
-  const codes = new Uint32Array((rows * cols) / 8);
-  for (let i = 0; i < codes.length; i++) codes[i] = random.u32();
+function chainMatrix(n: number, k: number, seed: number): QuantizedMatrix {
+  const q = randomMatrix({ n, k, format: 'mxfp4', blockSize: 32 }, 11 + seed);
   // The root mean square of the codes is 2.93; powers of two around 1 / (2.93 · sqrt(k)) take turns.
-  const wanted = -Math.log2(2.93 * Math.sqrt(cols));
+  const wanted = -Math.log2(2.93 * Math.sqrt(k));
   const exponent = seed % 2 ? Math.ceil(wanted) : Math.floor(wanted);
-  return {
-    format: 'mxfp4',
-    rows,
-    cols,
-    blockSize: 32,
-    codes: new Uint8Array(codes.buffer),
-    scales: new Uint8Array((rows * cols) / 32).fill(127 + exponent),
-    globalScale: 1,
-    hadamard: false,
-  };
+  q.scales.fill(127 + exponent);
+  return q;
 }

@@ -155,8 +155,8 @@ function spread(random: Random, count: number, size: number): number[] {
 type WeightShape = Pick<GemmProblem, 'n' | 'k' | 'format' | 'blockSize' | 'macroSize'>;
 
 /** Random codes with scales around 1: the values do not matter for speed, their spread does not for the check. */
-export function randomMatrix({ n, k, format, blockSize, macroSize }: WeightShape): QuantizedMatrix {
-  const random = new Random(1);
+export function randomMatrix({ n, k, format, blockSize, macroSize }: WeightShape, seed = 1): QuantizedMatrix {
+  const random = new Random(seed);
   const codes = new Uint32Array(Math.ceil((n * k) / 8));
   for (let i = 0; i < codes.length; i++) codes[i] = random.u32();
   const one = FORMATS[format].scaleFormat === 'e8m0' ? 127 : 0x38;
