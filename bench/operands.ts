@@ -1,13 +1,12 @@
 /** x, weights and y of the cases that share a weight matrix, and what their products should be. */
 import { UnsupportedError } from '../src/errors.js';
-import { fromF16 } from '../src/formats/f16.js';
 import { createGemm, type Gemm } from '../src/gemm/gemm.js';
 import { KERNELS } from '../src/gemm/kernels/index.js';
 import type { GemmPlan } from '../src/gemm/plan.js';
-import { pickColumns, problemReference, worstError } from '../src/gemm/reference.js';
-import { randomMatrix } from '../src/gemm/trial.js';
+import { problemReference, worstError } from '../src/gemm/reference.js';
+import { randomMatrix, readSample } from '../src/gemm/trial.js';
 import { type GpuWeights, uploadCopies } from '../src/gemm/weights.js';
-import { checkBufferSize, createStorageBuffer, readBuffer } from '../src/gpu/buffers.js';
+import { checkBufferSize, createStorageBuffer } from '../src/gpu/buffers.js';
 import { isSoftware } from '../src/gpu/caps.js';
 import type { Gpu } from '../src/gpu/gpu.js';
 import { byteLength, type QuantizedMatrix, selectRows } from '../src/matrix/quantized-matrix.js';
@@ -67,24 +66,6 @@ class Activations {
   /** The row below m with the largest magnitude, which sets the scale of a tensor in nvfp4. */
   largestRow(type: Type, m: number): number {
     return Math.floor(largestNormal(m * this.#k, type) / this.#k);
-  }
-
-  /** f32[rows, n] of given rows of y. */
-  async read(type: Type, rows: readonly number[]): Promise<Float32Array> {
-    const n = this.#n;
-    const bytes = n * sizeOf[type];
-    if (bytes % 4)
-      throw new UnsupportedError('bench', `rows of ${n} f16 do not begin at multiples of four bytes`);
-    const picked = new Float32Array(rows.length * n);
-    for (const [i, row] of rows.entries()) {
-      const data = await readBuffer(this.#gpu.device, {
-        buffer: this.y(type),
-        offset: row * bytes,
-        size: bytes,
-      });
-      picked.set(type === 'f32' ? new Float32Array(data) : fromF16(new Uint16Array(data)), i * n);
-    }
-    return picked;
   }
 
   destroy(): void {
@@ -260,8 +241,9 @@ export class Operands {
     encode: (pass: GPUComputePassEncoder) => void,
   ): Promise<{ rows: number[]; columns: number[]; got: Float64Array }> {
     const { device } = this.#gpu;
+    const y = this.#activations.y(c.y);
     const encoder = device.createCommandEncoder({ label: 'bench check' });
-    encoder.clearBuffer(this.#activations.y(c.y));
+    encoder.clearBuffer(y);
     const pass = encoder.beginComputePass();
     encode(pass);
     pass.end();
@@ -270,8 +252,7 @@ export class Operands {
     if (c.activations === 'nvfp4') wanted.push(this.#activations.largestRow(c.x, c.m));
     const rows = [...new Set(wanted)];
     const columns = spreadOver(CHECKED_COLUMNS, this.#n);
-    const y = await this.#activations.read(c.y, rows);
-    return { rows, columns, got: pickColumns(y, rows.length, this.#n, columns) };
+    return { rows, columns, got: await readSample(device, y, c, rows, columns) };
   }
 
   destroy(): void {

@@ -79,7 +79,8 @@ export class Trial {
     device.queue.submit([encoder.finish()]);
     this.#reference ??= this.#makeReference();
     const errors = KERNELS[gemm.plan.kernel].errors(gemm.plan.constants, this.#problem);
-    return worstError(await this.#readSample(), this.#reference, errors, this.#problem.y);
+    const got = await readSample(device, y, this.#problem, this.#rows, this.#columns);
+    return worstError(got, this.#reference, errors, this.#problem.y);
   }
 
   destroy(): void {
@@ -107,29 +108,33 @@ export class Trial {
     }
     return reference;
   }
+}
 
-  /** f64[rows, columns] of the sample; only its rows are copied back. */
-  async #readSample(): Promise<Float64Array> {
-    const { n, y: type } = this.#problem;
-    const columns = this.#columns;
-    const sample = new Float64Array(this.#rows.length * columns.length);
-    const bytes = bytesOf(type);
-    await Promise.all(
-      this.#rows.map(async (row, i) => {
-        // Copies begin at multiples of four bytes: a row of halves may begin in the middle.
-        const begin = row * n * bytes;
-        const offset = begin - (begin % 4);
-        const size = Math.ceil((begin + n * bytes - offset) / 4) * 4;
-        const data = await readBuffer(this.#gpu.device, { buffer: this.buffers.y, offset, size });
-        const values = load(type === 'f16' ? new Uint16Array(data) : new Float32Array(data), type);
-        const first = (begin - offset) / bytes;
-        columns.forEach((column, j) => {
-          sample[i * columns.length + j] = values[first + column]!;
-        });
-      }),
-    );
-    return sample;
-  }
+/** f64[rows, columns] of y[m, n] at given rows and columns; only those rows are copied back. */
+export async function readSample(
+  device: GPUDevice,
+  y: GPUBuffer,
+  { n, y: type }: Pick<GemmProblem, 'n' | 'y'>,
+  rows: readonly number[],
+  columns: readonly number[],
+): Promise<Float64Array> {
+  const sample = new Float64Array(rows.length * columns.length);
+  const bytes = bytesOf(type);
+  await Promise.all(
+    rows.map(async (row, i) => {
+      // Copies begin at multiples of four bytes: a row of halves may begin in the middle.
+      const begin = row * n * bytes;
+      const offset = begin - (begin % 4);
+      const size = Math.ceil((begin + n * bytes - offset) / 4) * 4;
+      const data = await readBuffer(device, { buffer: y, offset, size });
+      const values = load(type === 'f16' ? new Uint16Array(data) : new Float32Array(data), type);
+      const first = (begin - offset) / bytes;
+      columns.forEach((column, j) => {
+        sample[i * columns.length + j] = values[first + column]!;
+      });
+    }),
+  );
+  return sample;
 }
 
 const bytesOf = (type: 'f32' | 'f16') => (type === 'f16' ? 2 : 4);
