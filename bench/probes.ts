@@ -67,10 +67,11 @@ export class Probes {
       {
         ceiling: 'fma',
         source: fma,
-        buffers: [y],
+        buffers: [x, y],
         workgroups: sizes.workgroups,
-        steps: sizes.steps,
-        amount: threads * sizes.steps * 64,
+        steps: sizes.steps / 2,
+        // An outer product of eight by eight, and the next eight values.
+        amount: threads * (sizes.steps / 2) * 2 * (8 * 8 + 8),
       },
       { ceiling: 'clock', source: clock, buffers: [y], workgroups: 1, steps: 4 * sizes.steps, amount: 1 },
     ];
