@@ -38,7 +38,15 @@ function decoder(
   ];
 }
 
-/** By model. Layers of the same shape are listed once; Q, K and V, and gate and up, as the checkpoints have them. */
+/** Widths of MLPs in the `nemotron-nas` architecture, by the `ffn_mult` of its `block_configs`. */
+const prunedWidths = (hidden: number, multiples: readonly number[]): number[] =>
+  multiples.map((multiple) => Math.ceil(Math.floor((2 * multiple * hidden) / 3) / 256) * 256);
+
+/**
+ * By model, after its config.json on Hugging Face: meta-llama/Llama-3.1-8B, Qwen/Qwen3-8B, openai/gpt-oss-20b,
+ * nvidia/Llama-3_3-Nemotron-Super-49B-v1, nvidia/Llama-3_1-Nemotron-Ultra-253B-v1. Layers of the same shape are listed
+ * once; Q, K and V, and gate and up, as the checkpoints have them.
+ */
 export const MODEL_LAYERS: Readonly<Record<string, readonly ModelLayer[]>> = {
   'llama-3.1-8b': decoder(4096, 4096, 1024, [14336], 128256),
   'qwen3-8b': decoder(4096, 4096, 1024, [12288], 151936),
@@ -53,11 +61,24 @@ export const MODEL_LAYERS: Readonly<Record<string, readonly ModelLayer[]>> = {
     layer('lm_head', 201088, 2880),
   ],
   // Both Nemotrons were pruned layer by layer, hence the many widths.
-  'nemotron-super-49b': decoder(8192, 8192, 1024, [2816, 5632, 7168, 14336, 17920, 28672], 128256),
+  'nemotron-super-49b': decoder(
+    8192,
+    8192,
+    1024,
+    prunedWidths(8192, [0.5, 1, 1.3125, 2.625, 3.28125, 5.25]),
+    128256,
+  ),
   'nemotron-ultra-253b': [
-    ...decoder(16384, 16384, 1024, [5376, 10752, 16128, 21504, 26624, 32000, 37376, 53248], 128256),
-    // Fused MLPs of up to 425984 have more weights than 2^32, more than a product may: an eighth of the largest one's
-    // gate and up is as wide as 53248 above, and an eighth of its down projection is this.
+    ...decoder(
+      16384,
+      16384,
+      1024,
+      prunedWidths(16384, [0.4875, 0.975, 1.4625, 1.95, 2.4375, 2.925, 3.4125, 4.875]),
+      128256,
+    ),
+    // Its four fused MLPs, of multiples 27.5625, 31.40625, 36.5625 and 39 (425984 wide), have more weights than 2^32, more
+    // than a product may: an eighth of the largest one's gate and up is as wide as 53248 above, and an eighth of its down
+    // projection is this.
     layer('down_proj, an eighth of the widest', 2048, 425984, 425984),
   ],
 };

@@ -36,3 +36,10 @@ test('sizes that the models are known by', () => {
   expect(sizes('nemotron-super-49b')).toContain('8192x28672');
   expect(sizes('nemotron-ultra-253b')).toContain('53248x16384');
 });
+
+test('widths of pruned MLPs', () => {
+  const widths = (model: string) =>
+    MODEL_LAYERS[model]!.flatMap(({ name, width }) => (name.startsWith('gate') ? width! : []));
+  expect(widths('nemotron-super-49b')).toEqual([2816, 5632, 7168, 14336, 17920, 28672]);
+  expect(widths('nemotron-ultra-253b')).toEqual([5376, 10752, 16128, 21504, 26624, 32000, 37376, 53248]);
+});
