@@ -45,8 +45,10 @@ export async function runBench(
     for (const group of groupBy(cases, groupKey).values()) {
       if (late()) return false;
       const { names, n, k, format } = group[0]!;
-      report.progress(done, cases.length, `${names[0]} ${n}x${k} ${format}`);
-      const context = { gpu, instrument, ceilings, late, report, refusals };
+      const what = [...new Set([names[0], `${n}x${k}`, format])].join(' ');
+      const progress = (doing: string) => report.progress(done, cases.length, `${what}: ${doing}`);
+      progress('compiling');
+      const context = { gpu, instrument, ceilings, late, report, progress, refusals };
       const all = options.plans ? await comparePlans(context, group) : await measureGroup(context, group);
       if (!all) return false;
       done += group.length;
@@ -64,6 +66,8 @@ interface Context {
   readonly ceilings: Ceilings;
   readonly late: () => boolean;
   readonly report: Report;
+  /** Says what is being done with a group. */
+  readonly progress: (doing: string) => void;
   /** Errors of the device that nothing caught, until they are taken out. */
   readonly refusals: string[];
 }
@@ -94,6 +98,7 @@ async function measureGroup(context: Context, cases: readonly BenchCase[]): Prom
   const ready: Product[] = [];
   try {
     const prepared = await Promise.all(cases.map((c) => prepare(operands, c)));
+    context.progress('checking');
     for (const product of prepared) if (!('status' in product)) ready.push(product);
     const right: { readonly product: Product; readonly errorOfBound: number }[] = [];
     for (const product of prepared) {
@@ -108,6 +113,7 @@ async function measureGroup(context: Context, cases: readonly BenchCase[]): Prom
       if (errorOfBound <= 1) right.push({ product, errorOfBound });
       else report.row(wrong(product, errorOfBound));
     }
+    context.progress('measuring');
     await instrument.spin();
     for (const { product, errorOfBound } of right) {
       if (late()) return false;

@@ -175,9 +175,18 @@ async function measure(o: Options): Promise<BenchFile> {
       write = new ResultsWriter(o.output ?? defaultPath(progress.environment, preset));
     }
     collector!.add(progress);
-    if (progress.kind === 'progress') showProgress(progress);
-    else write!.offer(collector!.file);
+    if (progress.kind === 'progress') {
+      // Drivers have crashed while they compiled.
+      write!.flush();
+      showProgress(progress);
+    } else write!.offer(collector!.file);
   };
+  // Playwright closes the browser by itself, which ends the run.
+  const interrupt = () => {
+    write?.flush();
+    if (o.host === 'node') process.exit(130);
+  };
+  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
   const { backend, adapter, experimental, developerFeatures, software } = o;
   try {
     if (o.host === 'node') await runOnNode({ backend, adapter, experimental }, runOptions, tell);
@@ -207,10 +216,10 @@ const defaultPath = (environment: Environment, preset: Preset): string =>
   join('bench/results', ...(preset === 'full' ? [] : ['local']), `${fileStem(environment)}.json`);
 
 function showProgress(progress: { done: number; total: number; what: string } | undefined): void {
-  if (!process.stderr.isTTY) return;
-  process.stderr.write(
-    `\r\u001b[K${progress ? `${progress.done} of ${progress.total}: ${progress.what}` : ''}`,
-  );
+  const text = progress ? `${progress.done} of ${progress.total}: ${progress.what}` : '';
+  if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${text}`);
+  // A log tells where the time went.
+  else if (text) console.error(`${(performance.now() / 1000).toFixed(1)} s: ${text}`);
 }
 
 try {

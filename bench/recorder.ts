@@ -6,14 +6,19 @@ import type { Gemm } from '../src/gemm/gemm.js';
 interface Dispatch {
   readonly pipeline: GPUComputePipeline;
   readonly group: GPUBindGroup;
+  /** What `setImmediates` was last given. */
+  readonly immediates: Immediates | undefined;
   readonly workgroups: readonly [number, number, number];
 }
+
+type Immediates = readonly [offset: number, data: ArrayBuffer];
 
 /** Takes the place of a compute pass; holds what a dispatch depends on, and refuses what it does not know. */
 class RecordingPass {
   readonly dispatches: Dispatch[] = [];
   #pipeline: GPUComputePipeline | undefined;
   #group: GPUBindGroup | undefined;
+  #immediates: Immediates | undefined;
 
   setPipeline(pipeline: GPUComputePipeline): void {
     this.#pipeline = pipeline;
@@ -25,8 +30,19 @@ class RecordingPass {
     this.#group = group;
   }
 
+  setImmediates(offset: number, data: ArrayBuffer, ...part: unknown[]): void {
+    if (offset !== 0 || part.length)
+      throw new UnsupportedError('bench', 'only whole immediates can be recorded');
+    this.#immediates = [offset, data];
+  }
+
   dispatchWorkgroups(x: number, y = 1, z = 1): void {
-    this.dispatches.push({ pipeline: this.#pipeline!, group: this.#group!, workgroups: [x, y, z] });
+    this.dispatches.push({
+      pipeline: this.#pipeline!,
+      group: this.#group!,
+      immediates: this.#immediates,
+      workgroups: [x, y, z],
+    });
   }
 }
 
@@ -55,8 +71,9 @@ export function recordParts(gemm: Gemm, encode: (pass: GPUComputePassEncoder) =>
 }
 
 export function replay(pass: GPUComputePassEncoder, dispatches: readonly Dispatch[]): void {
-  for (const { pipeline, group, workgroups } of dispatches) {
+  for (const { pipeline, group, immediates, workgroups } of dispatches) {
     pass.setPipeline(pipeline);
+    if (immediates) pass.setImmediates(...immediates);
     pass.setBindGroup(0, group);
     pass.dispatchWorkgroups(...workgroups);
   }

@@ -58,7 +58,8 @@ export async function run(
     const tellPeer = (row: PeerRow) => tell({ kind: 'peer', row });
     const software = isSoftware(gpu.adapterInfo);
     const peerOptions = { shapes: options.shapes, m: options.m, timeLimit: rest };
-    complete = (await runPeers(gpu, await loadPeer(), peerOptions, software, tellPeer)) && complete;
+    const peerReport = { row: tellPeer, progress: report.progress };
+    complete = (await runPeers(gpu, loadPeer, peerOptions, software, peerReport)) && complete;
   }
   tell({ kind: 'end', complete });
 }

@@ -9,6 +9,7 @@ import {
   chainInput,
   chainLayers,
   chainReference,
+  firstLine,
   relativeError,
   timeChain,
 } from './chain.js';
@@ -54,6 +55,7 @@ export async function measureOnnxruntime(
 ): Promise<void> {
   const version = ort.env.versions.node ?? ort.env.versions.web ?? ort.env.versions.common ?? '';
   const sizes = chainLayers(c, c.layers);
+  let weights: ChainWeights | undefined;
   for (const { type, accuracyLevel } of VARIANTS) {
     if (late()) return;
     const name = `onnxruntime MatMulNBits int4 ${type} accuracy ${accuracyLevel}`;
@@ -61,7 +63,8 @@ export async function measureOnnxruntime(
     const fail = (m: number, error: unknown) => tell({ ...about, m, note: `fails: ${firstLine(error)}` });
     let chain: OrtChain;
     try {
-      chain = await OrtChain.create(ort, sizes, type, accuracyLevel);
+      weights = weights?.type === type ? weights : new ChainWeights(sizes, type);
+      chain = await OrtChain.create(ort, weights, accuracyLevel);
     } catch (error) {
       fail(c.m[0]!, error);
       continue;
@@ -79,21 +82,35 @@ export async function measureOnnxruntime(
         }
       }
     } finally {
-      await chain.destroy();
+      // After a failure this may fail too, and says no more.
+      await chain.destroy().catch(() => {});
     }
   }
 }
 
-/** The end of a chain of messages, which is what happened. */
-function firstLine(error: unknown): string {
-  const [line] = String(error instanceof Error ? error.message : error).split('\n');
-  return line!.split('Status Message: ').at(-1)!.slice(0, 120);
+/** Layers in one type, and what the first row of `chainInput` becomes in them. */
+class ChainWeights {
+  readonly layers: readonly Int4Weights[];
+  #reference: Float64Array | undefined;
+
+  constructor(
+    sizes: readonly { n: number; k: number }[],
+    readonly type: Type,
+  ) {
+    this.layers = randomLayers(sizes, type);
+  }
+
+  /** The first row is the same for every m. */
+  get reference(): Float64Array {
+    this.#reference ??= chainReference(chainInput(1, this.layers[0]!.k), this.layers, (i) =>
+      decode(this.layers[i]!, this.type),
+    );
+    return this.#reference;
+  }
 }
 
 class OrtChain {
   #x: OrtTensor | undefined;
-  #input: Float32Array | undefined;
-  #reference: Float64Array | undefined;
 
   private constructor(
     readonly ort: Onnxruntime,
@@ -101,17 +118,11 @@ class OrtChain {
     /** Brings tensors to the GPU, and back. */
     readonly upload: Session,
     readonly download: Session,
-    readonly layers: readonly Int4Weights[],
-    readonly type: Type,
+    readonly weights: ChainWeights,
   ) {}
 
-  static async create(
-    ort: Onnxruntime,
-    sizes: readonly { n: number; k: number }[],
-    type: Type,
-    accuracyLevel: 0 | 4,
-  ): Promise<OrtChain> {
-    const layers = randomLayers(sizes, type);
+  static async create(ort: Onnxruntime, weights: ChainWeights, accuracyLevel: 0 | 4): Promise<OrtChain> {
+    const { layers, type } = weights;
     const open = (model: Uint8Array, preferredOutputLocation: string) =>
       ort.InferenceSession.create(model, {
         executionProviders: ['webgpu'],
@@ -122,22 +133,15 @@ class OrtChain {
     const session = await open(chainModel(layers, type, accuracyLevel), 'gpu-buffer');
     const upload = await open(negationModel(type), 'gpu-buffer');
     const download = await open(negationModel(type), 'cpu');
-    return new OrtChain(ort, session, upload, download, layers, type);
+    return new OrtChain(ort, session, upload, download, weights);
   }
 
   async setInput(m: number): Promise<void> {
-    const k = this.layers[0]!.k;
+    const { k } = this.weights.layers[0]!;
     this.#x?.dispose();
-    this.#input = chainInput(m, k);
-    this.#x = (
-      await this.upload.run({
-        x: this.#tensor(
-          this.#input.map((value) => -value),
-          m,
-          k,
-        ),
-      })
-    ).y!;
+    this.#x = undefined;
+    const negative = chainInput(m, k).map((value) => -value);
+    this.#x = (await this.upload.run({ x: this.#tensor(negative, m, k) })).y!;
   }
 
   /** Relative error of the first row against f64. */
@@ -145,17 +149,13 @@ class OrtChain {
     const { y } = await this.session.run({ x: this.#x! });
     const negative = (await this.download.run({ x: y! })).y!.data;
     y!.dispose();
-    const { k } = this.layers[0]!;
-    const { n } = this.layers.at(-1)!;
-    // Each is the same row: of every m.
-    this.#reference ??= chainReference(this.#input!.subarray(0, k), this.layers, (i) =>
-      decode(this.layers[i]!, this.type),
-    );
+    const { layers, type, reference } = this.weights;
+    const { n } = layers.at(-1)!;
     const row =
-      this.type === 'f32' || !(negative instanceof Uint16Array)
+      type === 'f32' || !(negative instanceof Uint16Array)
         ? Float32Array.from({ length: n }, (_, i) => -negative[i]!)
         : fromF16(negative.subarray(0, n)).map((value) => -value);
-    return relativeError(row, this.#reference);
+    return relativeError(row, reference);
   }
 
   async run(): Promise<void> {
@@ -174,7 +174,7 @@ class OrtChain {
   }
 
   #tensor(values: Float32Array, rows: number, columns: number): OrtTensor {
-    return this.type === 'f32'
+    return this.weights.type === 'f32'
       ? new this.ort.Tensor('float32', values, [rows, columns])
       : new this.ort.Tensor('float16', toF16(values), [rows, columns]);
   }
@@ -193,18 +193,23 @@ function randomLayers(sizes: readonly { n: number; k: number }[], type: Type): I
       () => random.integer(1, 15) | (random.integer(1, 15) << 4),
     );
     const codes = cycle(pool, (n * k) / 2);
-    const scales = new Float32Array((n * k) / BLOCK).fill(1 / (Math.sqrt(56 / 3) * Math.sqrt(k)));
-    const stored = type === 'f32' ? scales : toF16(scales);
-    return { n, k, codes, scales: new Uint8Array(stored.buffer) };
+    const scale = Float32Array.of(1 / (Math.sqrt(56 / 3) * Math.sqrt(k)));
+    const stored = type === 'f32' ? scale : toF16(scale);
+    const scales = cycle(new Uint8Array(stored.buffer), ((n * k) / BLOCK) * stored.BYTES_PER_ELEMENT);
+    return { n, k, codes, scales };
   });
 }
 
 function decode({ n, k, codes, scales }: Int4Weights, type: Type): Float32Array {
   const values = type === 'f32' ? new Float32Array(scales.buffer) : fromF16(new Uint16Array(scales.buffer));
   const w = new Float32Array(n * k);
-  for (let i = 0; i < w.length; i++) {
-    const code = (codes[i >> 1]! >> (4 * (i & 1))) & 15;
-    w[i] = (code - 8) * values[i >> 5]!;
+  for (let block = 0, at = 0; at < w.length; block++) {
+    const scale = values[block]!;
+    for (const end = at + BLOCK; at < end; at += 2) {
+      const byte = codes[at >> 1]!;
+      w[at] = ((byte & 15) - 8) * scale;
+      w[at + 1] = ((byte >> 4) - 8) * scale;
+    }
   }
   return w;
 }

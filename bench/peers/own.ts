@@ -14,6 +14,7 @@ import {
   chainInput,
   chainLayers,
   chainReference,
+  firstLine,
   relativeError,
   timeChain,
 } from './chain.js';
@@ -46,7 +47,11 @@ export async function measureOwn(
         if (late()) return;
         if (variant.type === 'f16' && !gpu.caps.tiers.includes('f16')) continue;
         const about = { name: variant.name, version: '', m, n: c.n, k: c.k, layers: sizes.length };
-        tell({ ...about, ...(await measureChain(gpu, weights, m, variant, reference, timing)) });
+        try {
+          tell({ ...about, ...(await measureChain(gpu, weights, m, variant, reference, timing)) });
+        } catch (error) {
+          tell({ ...about, note: `fails: ${firstLine(error)}` });
+        }
       }
     }
   } finally {

@@ -60,7 +60,7 @@ export class GpuWeights {
   constructor(
     q: WeightSource,
     parts: readonly WeightPart[],
-    { int8Snr, nanScales = false }: { int8Snr?: number; nanScales?: boolean },
+    { int8Snr, nanScales = false }: { int8Snr?: number | undefined; nanScales?: boolean },
   ) {
     this.format = q.format;
     this.n = q.rows;
@@ -271,5 +271,24 @@ const MOST_COPIES = 64;
  */
 export async function uploadCopies(gpu: Gpu, q: QuantizedMatrix, m: number): Promise<GpuWeights[]> {
   const wanted = m > 64 || isSoftware(gpu.adapterInfo) ? 1 : Math.ceil(ROTATED_BYTES / byteLength(q));
-  return Promise.all(Array.from({ length: Math.min(wanted, MOST_COPIES) }, () => uploadWeights(gpu, q)));
+  const copies = [await uploadWeights(gpu, q)];
+  while (copies.length < Math.min(wanted, MOST_COPIES)) copies.push(await copyWeights(gpu, q, copies[0]!));
+  return copies;
+}
+
+/** What was uploaded of a matrix once more, without bringing its bytes to the GPU again. */
+async function copyWeights({ device }: Gpu, q: QuantizedMatrix, from: GpuWeights): Promise<GpuWeights> {
+  const { parts } = await allocate(device, 'weights', q, from.parts);
+  submit(device, (encoder) => {
+    parts.forEach((part, i) => {
+      const { codes, scales, macroScales, rowMax } = from.parts[i]!;
+      encoder.copyBufferToBuffer(codes, 0, part.codes, 0, codes.size);
+      encoder.copyBufferToBuffer(scales, 0, part.scales, 0, scales.size);
+      if (macroScales && part.macroScales)
+        encoder.copyBufferToBuffer(macroScales, 0, part.macroScales, 0, macroScales.size);
+      encoder.copyBufferToBuffer(rowMax, 0, part.rowMax, 0, rowMax.size);
+    });
+    return [];
+  });
+  return new GpuWeights(q, parts, { int8Snr: from.int8Snr });
 }

@@ -4,6 +4,7 @@ import { selectCases } from '../../bench/cases.js';
 import { runBench } from '../../bench/harness.js';
 import { SOFTWARE_TIMING } from '../../bench/peers/chain.js';
 import { measureOwn } from '../../bench/peers/own.js';
+import { runPeers } from '../../bench/peers/run.js';
 import { Collector, type Progress, run } from '../../bench/run.js';
 import type { Ceilings, PeerRow, PlanRow, Row } from '../../bench/schema.js';
 import { adapterId, useGpu } from '../support/gpu.js';
@@ -123,4 +124,29 @@ test('a chain of our own layers agrees with f64', async () => {
     expect(error, `${name} ${m}`).toBeLessThan(0.05);
     expect(time!.median).toBeGreaterThan(0);
   }
+});
+
+test('a peer that fails is a note beside our own rows', async () => {
+  const failing = {
+    env: { versions: { common: '1.0' } },
+    InferenceSession: { create: () => Promise.reject(new Error('no device\nmore')) },
+    Tensor: class {} as never,
+  };
+  const loads = [async () => failing, () => Promise.reject(new Error('libvulkan.so.1 is not there'))];
+  const notes: (string | undefined)[][] = [];
+  for (const load of loads) {
+    const rows: PeerRow[] = [];
+    const report = { row: (row: PeerRow) => void rows.push(row), progress: () => {} };
+    expect(await runPeers(context.gpu, load, { shapes: ['32x32'], m: [1] }, true, report)).toBe(true);
+    const [own, others] = [true, false].map((ours) =>
+      rows.filter(({ name }) => name.startsWith('fp4') === ours),
+    );
+    for (const { time, name } of own!) expect(time!.median, name).toBeGreaterThan(0);
+    expect(own!.length).toBe(context.gpu.caps.tiers.includes('f16') ? 4 : 2);
+    notes.push(others!.map(({ note }) => note));
+  }
+  expect(notes).toEqual([
+    ['fails: no device', 'fails: no device', 'fails: no device', 'fails: no device'],
+    ['fails: libvulkan.so.1 is not there'],
+  ]);
 });

@@ -1,5 +1,6 @@
 /** Weights: packed on either side, made from what the GPU quantized, cut where a device's limits ask for it. */
 import { describe, expect, test } from 'vitest';
+import { uploadCopies } from '../../src/gemm/weights.js';
 import { createStorageBuffer, readBuffer } from '../../src/gpu/buffers.js';
 import {
   candidatePlans,
@@ -104,6 +105,22 @@ describe('packing', () => {
       expect(weights.parts.length).toBe(1);
       await expectPacked(gpu, weights, q);
     }
+  });
+
+  test('copies for timing, which software adapters go without, are the same too', async () => {
+    const { gpu } = context;
+    const hardware = Object.create(gpu, {
+      adapterInfo: { value: { ...gpu.adapterInfo, isFallbackAdapter: false, description: '', device: '' } },
+    }) as Gpu;
+    const q = matrix(65, 2880, { format: 'mxfp4', macroScale: 'static' });
+    expect((await uploadCopies(gpu, q, 1)).length).toBe(1);
+    const copies = await uploadCopies(hardware, q, 1);
+    expect(copies.length).toBe(64);
+    for (const weights of [copies[1]!, copies[63]!]) {
+      expect(weights.int8Snr).toBe(copies[0]!.int8Snr);
+      await expectPacked(gpu, weights, q);
+    }
+    for (const weights of copies) weights.destroy();
   });
 
   test('every code in every place, among neighbours of all ones and all zeros', async () => {
