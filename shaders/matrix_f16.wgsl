@@ -9,13 +9,10 @@ fn row_value(largest: u32) -> u32 {
   return largest;
 }
 
-// Decodes chunk `at` of a row of the tile.
-fn put_chunk(tile_row: u32, at: u32, chunk: Chunk, value: u32) {
-  let low = half_scale(chunk.scales & 0xFFu, chunk.macros, value);
-  var high = low;
-  if (BLOCK_SIZE == 16u) {
-    high = half_scale(chunk.scales >> 8u, chunk.macros, value);
-  }
+// Decodes chunk `at` of a row of the tile, which is row 8 · i + j of a block.
+fn put_chunk(tile_row: u32, at: u32, chunk: Chunk, i: u32, value: u32) {
+  let low = chunk_half_scale(chunk, 0u, i, value);
+  let high = chunk_half_scale(chunk, 1u, i, value);
   tile_put4(
     tile_row,
     at,

@@ -8,12 +8,13 @@ const ELEMENT_BYTES = 1u;
 alias element = i8;
 alias sum_type = i32;
 
-// Decodes chunk `at` of a row of the tile.
-fn put_chunk(tile_row: u32, at: u32, chunk: Chunk, value: u32) {
-  let low = int8_factor(relative_scale(chunk.scales & 0xFFu, chunk.macros, value));
+// Decodes chunk `at` of a row of the tile, which is row 8 · i + j of a block.
+fn put_chunk(tile_row: u32, at: u32, chunk: Chunk, i: u32, value: u32) {
+  let macros = macro_byte_of(chunk.scales, i);
+  let low = int8_factor(relative_scale(scale_byte_of(chunk.scales, 0u, i), macros, value));
   var high = low;
   if (BLOCK_SIZE == 16u) {
-    high = int8_factor(relative_scale(chunk.scales >> 8u, chunk.macros, value));
+    high = int8_factor(relative_scale(scale_byte_of(chunk.scales, 1u, i), macros, value));
   }
   tile_put2(
     tile_row,

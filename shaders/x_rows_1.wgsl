@@ -1,9 +1,7 @@
 // One row of x: eight vec4s along k a chunk.
 
-const X_ROWS = 1u;
 // vec4s of workgroup memory a chunk, the last one empty.
 const X_CHUNK = 9u;
-alias x_sums = f32;
 // Sums over even and odd places, so that additions depend on each other half as long.
 alias x_products = vec2<f32>;
 
@@ -13,16 +11,15 @@ struct X8 {
 }
 
 // What a thread brings to workgroup memory at a time.
-alias XQuad = vec4<f32>;
+alias XPiece = vec4<f32>;
 
-fn read_quad(first_row: u32, quad: u32) -> XQuad {
+fn read_piece(first_row: u32, slab: u32, i: u32) -> XPiece {
+  let quad = slab * PIECES + i;
   return read_x(first_row, quad);
 }
 
-fn put_quad(i: u32, x: XQuad) {
-  if (i < SLAB_QUADS) {
-    x_slab[i / 8u % SLAB * X_CHUNK + i % 8u] = x;
-  }
+fn put_piece(i: u32, x: XPiece) {
+  x_slab[i / 8u % SLAB * X_CHUNK + i % 8u] = x;
 }
 
 // x for word `i` of a chunk of the slab. Indices are cut where the array is accessed, here and in x_rows_*.wgsl: compilers
@@ -39,10 +36,6 @@ fn multiply8(w: array<vec4<f32>, 2>, x: X8, products: x_products) -> x_products 
   return fma(w[1].zw, x.high.zw, p);
 }
 
-fn finish(products: x_products) -> x_sums {
-  return (products.x + products.y) * DECODED_UNIT;
-}
-
-fn store_sums(column: u32, row: u32, sums: x_sums) {
-  column_sums[column % COLUMNS * (8u * ROWS) + row % (8u * ROWS)] = sums;
+fn finish(products: x_products, unit: x_sums) -> x_sums {
+  return (products.x + products.y) * unit;
 }

@@ -1,8 +1,6 @@
 // Two rows of x: a chunk has sixteen vec4s, each both rows at two neighbouring places along k.
 
-const X_ROWS = 2u;
 const X_CHUNK = 17u;
-alias x_sums = vec2<f32>;
 alias x_products = vec2<f32>;
 
 struct X8 {
@@ -12,21 +10,20 @@ struct X8 {
   d: vec4<f32>,
 }
 
-struct XQuad {
+struct XPiece {
   a: vec4<f32>,
   b: vec4<f32>,
 }
 
-fn read_quad(first_row: u32, quad: u32) -> XQuad {
-  return XQuad(read_x(first_row, quad), read_x(first_row + 1u, quad));
+fn read_piece(first_row: u32, slab: u32, i: u32) -> XPiece {
+  let quad = slab * PIECES + i;
+  return XPiece(read_x(first_row, quad), read_x(first_row + 1u, quad));
 }
 
-fn put_quad(i: u32, x: XQuad) {
-  if (i < SLAB_QUADS) {
-    let at = i / 8u % SLAB * X_CHUNK + i % 8u * 2u;
-    x_slab[at] = vec4<f32>(x.a.x, x.b.x, x.a.y, x.b.y);
-    x_slab[at + 1u] = vec4<f32>(x.a.z, x.b.z, x.a.w, x.b.w);
-  }
+fn put_piece(i: u32, x: XPiece) {
+  let at = i / 8u % SLAB * X_CHUNK + i % 8u * 2u;
+  x_slab[at] = vec4<f32>(x.a.x, x.b.x, x.a.y, x.b.y);
+  x_slab[at + 1u] = vec4<f32>(x.a.z, x.b.z, x.a.w, x.b.w);
 }
 
 fn load_x8(slab_chunk: u32, i: u32) -> X8 {
@@ -45,12 +42,6 @@ fn multiply8(w: array<vec4<f32>, 2>, x: X8, products: x_products) -> x_products 
   return fma(w[1].ww, x.d.zw, p);
 }
 
-fn finish(products: x_products) -> x_sums {
-  return products * DECODED_UNIT;
-}
-
-fn store_sums(column: u32, row: u32, sums: x_sums) {
-  let at = column % COLUMNS * (16u * ROWS) + row % (8u * ROWS);
-  column_sums[at] = sums.x;
-  column_sums[at + 8u * ROWS] = sums.y;
+fn finish(products: x_products, unit: x_sums) -> x_sums {
+  return products * unit;
 }

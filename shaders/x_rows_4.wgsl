@@ -1,8 +1,6 @@
 // Four rows of x: a chunk has 32 vec4s, each all rows at one place along k.
 
-const X_ROWS = 4u;
 const X_CHUNK = 33u;
-alias x_sums = vec4<f32>;
 alias x_products = vec4<f32>;
 
 struct X8 {
@@ -10,9 +8,10 @@ struct X8 {
   b: mat4x4<f32>,
 }
 
-alias XQuad = mat4x4<f32>;
+alias XPiece = mat4x4<f32>;
 
-fn read_quad(first_row: u32, quad: u32) -> XQuad {
+fn read_piece(first_row: u32, slab: u32, i: u32) -> XPiece {
+  let quad = slab * PIECES + i;
   return transpose(mat4x4<f32>(
     read_x(first_row, quad),
     read_x(first_row + 1u, quad),
@@ -21,14 +20,12 @@ fn read_quad(first_row: u32, quad: u32) -> XQuad {
   ));
 }
 
-fn put_quad(i: u32, x: XQuad) {
-  if (i < SLAB_QUADS) {
-    let at = i / 8u % SLAB * X_CHUNK + i % 8u * 4u;
-    x_slab[at] = x[0];
-    x_slab[at + 1u] = x[1];
-    x_slab[at + 2u] = x[2];
-    x_slab[at + 3u] = x[3];
-  }
+fn put_piece(i: u32, x: XPiece) {
+  let at = i / 8u % SLAB * X_CHUNK + i % 8u * 4u;
+  x_slab[at] = x[0];
+  x_slab[at + 1u] = x[1];
+  x_slab[at + 2u] = x[2];
+  x_slab[at + 3u] = x[3];
 }
 
 fn load_x8(slab_chunk: u32, i: u32) -> X8 {
@@ -50,14 +47,6 @@ fn multiply8(w: array<vec4<f32>, 2>, x: X8, products: x_products) -> x_products 
   return fma(w[1].wwww, x.b[3], p);
 }
 
-fn finish(products: x_products) -> x_sums {
-  return products * DECODED_UNIT;
-}
-
-fn store_sums(column: u32, row: u32, sums: x_sums) {
-  let at = column % COLUMNS * (32u * ROWS) + row % (8u * ROWS);
-  column_sums[at] = sums.x;
-  column_sums[at + 8u * ROWS] = sums.y;
-  column_sums[at + 16u * ROWS] = sums.z;
-  column_sums[at + 24u * ROWS] = sums.w;
+fn finish(products: x_products, unit: x_sums) -> x_sums {
+  return products * unit;
 }

@@ -1,5 +1,5 @@
-// E2M1 codes in kernel order to f32, through f16: a mask and at most two shifts give two halves that are the codes'
-// values · 2^-14, and unpack2x16float makes f32 of them. 11 integer operations and 4 conversions for eight codes.
+// E2M1 codes in kernel order to f32, through f16: as pairs of halves, of which unpack2x16float makes f32. 11 integer
+// operations and 4 conversions for eight codes.
 //
 // The value 0.5 is a subnormal half on the way. Devices that flush those (asked once, see `src/gpu/probe.ts`) are given
 // e2m1_half_safe.wgsl instead.
@@ -12,12 +12,9 @@ const DECODED_UNIT = 16384.0;
 
 // Values of the eight codes of a word in units of DECODED_UNIT: [0] codes 0..3, [1] codes 4..7.
 fn dequant8(word: u32) -> array<vec4<f32>, 2> {
-  let pair0 = word & 0x8E008E00u;
-  let pair1 = (word << 3u) & 0x8E008E00u;
-  let pair2 = ((word << 1u) & 0x80008000u) | ((word << 6u) & 0x0E000E00u);
-  let pair3 = ((word << 2u) & 0x80008000u) | ((word << 9u) & 0x0E000E00u);
+  let pairs = pairs8(word);
   return array<vec4<f32>, 2>(
-    vec4<f32>(unpack2x16float(pair0), unpack2x16float(pair1)),
-    vec4<f32>(unpack2x16float(pair2), unpack2x16float(pair3)),
+    vec4<f32>(unpack2x16float(pairs.x), unpack2x16float(pairs.y)),
+    vec4<f32>(unpack2x16float(pairs.z), unpack2x16float(pairs.w)),
   );
 }

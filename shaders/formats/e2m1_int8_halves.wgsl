@@ -21,17 +21,10 @@ fn low_bytes(a: vec2<f16>, b: vec2<f16>) -> u32 {
 fn int8x8(word: u32, factor: int8_scale) -> vec2<u32> {
   // Halves in 128..256 are multiples of an eighth; 192 · 8 ends in a zero byte.
   const MAGIC = vec2<f16>(192.0h);
-  let pair0 = fma(bitcast<vec2<f16>>(word & 0x8E008E00u), factor, MAGIC);
-  let pair1 = fma(bitcast<vec2<f16>>((word << 3u) & 0x8E008E00u), factor, MAGIC);
-  let pair2 = fma(
-    bitcast<vec2<f16>>(((word << 1u) & 0x80008000u) | ((word << 6u) & 0x0E000E00u)),
-    factor,
-    MAGIC,
-  );
-  let pair3 = fma(
-    bitcast<vec2<f16>>(((word << 2u) & 0x80008000u) | ((word << 9u) & 0x0E000E00u)),
-    factor,
-    MAGIC,
-  );
+  let pairs = pairs8(word);
+  let pair0 = fma(bitcast<vec2<f16>>(pairs.x), factor, MAGIC);
+  let pair1 = fma(bitcast<vec2<f16>>(pairs.y), factor, MAGIC);
+  let pair2 = fma(bitcast<vec2<f16>>(pairs.z), factor, MAGIC);
+  let pair3 = fma(bitcast<vec2<f16>>(pairs.w), factor, MAGIC);
   return vec2<u32>(low_bytes(pair3, pair0), low_bytes(pair2, pair1));
 }

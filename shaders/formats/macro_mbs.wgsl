@@ -8,14 +8,14 @@ fn macro_byte(row: u32, index: u32) -> u32 {
   return row_byte(w_macro[byte_word(row, index, (size_k() + MACRO_SIZE - 1u) / MACRO_SIZE)], row);
 }
 
-// Byte of the macro block that chunk `chunk` belongs to.
-fn chunk_macro_byte(row: u32, chunk: u32) -> u32 {
-  return macro_byte(row, chunk / (MACRO_SIZE / 32u));
+// 1/f, good to 2.5 ULP as divisions are.
+fn macro_quotient(byte: u32) -> f32 {
+  return 1.0 / bitcast<f32>(0x3F800000u | (byte << 15u));
 }
 
+// Likewise, and exact where f = 1.
 fn macro_inverse(byte: u32) -> f32 {
-  // A division is only good to 2.5 ULP in WGSL; f = 1 has to be exact.
-  return select(256.0 / f32(256u + byte), 1.0, byte == 0u);
+  return select(macro_quotient(byte), 1.0, byte == 0u);
 }
 
 // 1/f of the macro block that block `block` of weight row `row` belongs to.

@@ -5,7 +5,7 @@
 
 fn half_scale(byte: u32, macro_byte: u32, largest: u32) -> vec2<f16> {
   let field = max(i32(byte) - i32(largest) + 30, 0);
-  return bitcast<vec2<f16>>(u32(field) * 0x04000400u) * vec2<f16>(f16(macro_inverse(macro_byte)));
+  return bitcast<vec2<f16>>(u32(field) * 0x04000400u) * vec2<f16>(f16(macro_quotient(macro_byte)));
 }
 
 fn undo_half_scale(sum: f32, largest: u32) -> f32 {

@@ -32,12 +32,3 @@ fn scale_byte(row: u32, block: u32) -> u32 {
 fn block_scale(row: u32, block: u32) -> f32 {
   return scale_value(scale_byte(row, block));
 }
-
-// The bytes of a chunk's blocks: one, or with blocks of sixteen two, the first in the low byte.
-fn chunk_scale_bytes(row: u32, chunk: u32) -> u32 {
-  let first = scale_byte(row, chunk * (32u / BLOCK_SIZE));
-  if (BLOCK_SIZE == 32u) {
-    return first;
-  }
-  return first | (scale_byte(row, 2u * chunk + 1u) << 8u);
-}

@@ -18,8 +18,16 @@ fn load_scale_words(block: u32, chunk: u32, j: u32) -> ScaleWords {
   return words;
 }
 
+// Byte of row 8 · i + j in block `half` of the chunk.
+fn scale_byte_of(words: ScaleWords, half: u32, i: u32) -> u32 {
+  return (select(words.low, words.high, half == 1u) >> (8u * i)) & 0xFFu;
+}
+
+fn macro_byte_of(words: ScaleWords, i: u32) -> u32 {
+  return (words.macros >> (8u * i)) & 0xFFu;
+}
+
 // What decoded values of row 8 · i + j have to be multiplied by, in block `half` of the chunk.
 fn scale_of(words: ScaleWords, half: u32, i: u32) -> f32 {
-  let word = select(words.low, words.high, half == 1u);
-  return scale_value((word >> (8u * i)) & 0xFFu) * macro_factor(words.macros, i);
+  return scale_value(scale_byte_of(words, half, i)) * macro_factor(words.macros, i);
 }

@@ -8,6 +8,7 @@ const TIER_REMEDIES: Readonly<Record<Tier, string>> = {
   subgroups: 'faster reductions; newer driver or browser',
   dp4a: 'int8 dot products; newer browser (not in Safari or Firefox)',
   f16: 'f16 operands; on NVIDIA with Vulkan only with --experimental',
+  'f16-products': 'decode with products of halves',
   'matrix-f16': 'tensor cores on f16; --experimental, and a GPU that has them',
   'matrix-i8': 'tensor cores on int8; --experimental, and a GPU that has them',
 };

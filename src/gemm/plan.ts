@@ -45,6 +45,7 @@ const GEMV_DP4A_MAX_M = 48;
 const GEMV_MATRIX_MAX_M = 4;
 
 const GEMV: Preference = { kernel: KERNELS.gemv, choose: chooseGemv };
+const GEMV_F16: Preference = { kernel: KERNELS.gemv_f16, choose: chooseGemv };
 const TILED: Preference = { kernel: KERNELS.gemm_tiled, choose: chooseTiled };
 const SKINNY: Preference = { kernel: KERNELS.gemm_subgroup_matrix_skinny, choose: chooseSkinny };
 const DIRECT: Preference = { kernel: KERNELS.gemm_subgroup_matrix_direct, choose: chooseMatrix };
@@ -54,7 +55,7 @@ const MATRIX_I8: Preference = { kernel: KERNELS.gemm_subgroup_matrix_i8, choose:
 
 /** Kernels in the order in which they are preferred: the first that can compute the problem does. */
 function preferences({ m, n, activations: { kind } }: GemmProblem): readonly Preference[] {
-  const rows = m <= GEMV_MAX_M ? [GEMV, TILED] : [TILED, GEMV];
+  const rows = m <= GEMV_MAX_M ? [GEMV_F16, GEMV, TILED] : [TILED, GEMV];
   if (m <= GEMV_MATRIX_MAX_M) return rows;
   // Matrices of f16 before those of int8, which are faster but know outliers of x only by a scale a row: tuners may take
   // them. FP4 activations are made f16.
@@ -136,18 +137,31 @@ function refused(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
 
 const total = ({ x, y, z }: ReturnType<Kernel['workgroups']>) => x * y * z;
 
+// Rows of x that share a decoded weight: more amortize its decoding, but take registers and workgroup memory. Few rows of
+// w a thread give more workgroups; where there are enough of them, more rows share what is read of x.
+
+const isLarge = (p: GemmProblem) => p.n * p.k >= 2 ** 27;
+
+function gemvConstants(p: GemmProblem): KernelConstants {
+  if (p.m === 1) {
+    if (p.n <= 2048) return { X_ROWS: 1, ROWS: 2, SLAB: 128, DEPTH: 4 };
+    return { X_ROWS: 1, ROWS: isLarge(p) ? 4 : 2, SLAB: p.n > 4096 ? 64 : 128, DEPTH: 1 };
+  }
+  if (p.m === 2) return { X_ROWS: 2, ROWS: 2 };
+  return { X_ROWS: 4, ROWS: 4, THREADS: p.m <= 4 ? 256 : 128 };
+}
+
+function gemvF16Constants(p: GemmProblem): KernelConstants {
+  if (p.m === 1) {
+    if (isLarge(p)) return { X_ROWS: 1, ROWS: 4 };
+    return { X_ROWS: 1, ROWS: 2, DEPTH: p.n <= 4096 && p.k <= 4096 ? 4 : 2 };
+  }
+  if (p.m === 2) return { X_ROWS: 2 };
+  return { X_ROWS: 4, THREADS: p.m <= 4 && p.n * p.k < 2 ** 25 ? 256 : 128 };
+}
+
 function chooseGemv(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
-  // Rows of x that share a decoded weight: more amortize its decoding, but take registers and workgroup memory. Few rows
-  // of w a thread give more workgroups; where there are enough of them, more rows share what is read of x.
-  const large = p.n * p.k >= 2 ** 27;
-  const wanted: KernelConstants =
-    p.m === 1
-      ? { X_ROWS: 1, ROWS: large ? 4 : 2, SLAB: p.n > 4096 ? 64 : 128 }
-      : p.m === 2
-        ? { X_ROWS: 2, ROWS: 2 }
-        : p.m <= 4
-          ? { X_ROWS: 4, ROWS: 4, THREADS: 256 }
-          : { X_ROWS: 4, ROWS: 4, THREADS: 128 };
+  const wanted = kernel.precision === 'f16' ? gemvF16Constants(p) : gemvConstants(p);
   const variants = fitting(kernel, p, caps);
   const matches = (c: KernelConstants) => Object.entries(wanted).every(([name, value]) => c[name] === value);
   const constants =
@@ -155,7 +169,7 @@ function chooseGemv(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
   if (!constants) return refused(kernel, p, caps);
   const reason =
     `m = ${p.m} ≤ ${GEMV_MAX_M}: weights are decoded where they are used, once for ${constants.X_ROWS} ` +
-    `row${constants.X_ROWS === 1 ? '' : 's'} of x, by ${constants.THREADS} threads for ${8 * constants.ROWS!} rows of w`;
+    `row${constants.X_ROWS === 1 ? '' : 's'} of x${kernel.precision === 'f16' ? ', and multiplied as halves' : ''}, by ${constants.THREADS} threads for ${8 * constants.ROWS!} rows of w`;
   return { constants, reason };
 }
 

@@ -6,12 +6,15 @@ import epilogueEach from '../../shaders/epilogue_each.wgsl?raw';
 import epiloguePartial from '../../shaders/epilogue_partial.wgsl?raw';
 import epiloguePartialQuads from '../../shaders/epilogue_partial_quads.wgsl?raw';
 import epilogueQuads from '../../shaders/epilogue_quads.wgsl?raw';
+import chunk from '../../shaders/formats/chunk.wgsl?raw';
 import e2m1Half from '../../shaders/formats/e2m1_half.wgsl?raw';
 import e2m1HalfSafe from '../../shaders/formats/e2m1_half_safe.wgsl?raw';
 import e2m1Halves from '../../shaders/formats/e2m1_halves.wgsl?raw';
 import e2m1Int8 from '../../shaders/formats/e2m1_int8.wgsl?raw';
 import e2m1Int8Floats from '../../shaders/formats/e2m1_int8_floats.wgsl?raw';
 import e2m1Int8Halves from '../../shaders/formats/e2m1_int8_halves.wgsl?raw';
+import e2m1Pairs from '../../shaders/formats/e2m1_pairs.wgsl?raw';
+import halfChunk from '../../shaders/formats/half_chunk.wgsl?raw';
 import macroMbs from '../../shaders/formats/macro_mbs.wgsl?raw';
 import macroNone from '../../shaders/formats/macro_none.wgsl?raw';
 import mxfp4 from '../../shaders/formats/mxfp4.wgsl?raw';
@@ -58,15 +61,19 @@ import problem from '../../shaders/problem.wgsl?raw';
 import problemImmediates from '../../shaders/problem_immediates.wgsl?raw';
 import problemUniform from '../../shaders/problem_uniform.wgsl?raw';
 import reduceSplits from '../../shaders/reduce_splits.wgsl?raw';
-import rows2 from '../../shaders/rows_2.wgsl?raw';
-import rows4 from '../../shaders/rows_4.wgsl?raw';
+import rows from '../../shaders/rows.wgsl?raw';
 import tileVec2 from '../../shaders/tile_vec2.wgsl?raw';
 import tileVec4 from '../../shaders/tile_vec4.wgsl?raw';
 import xF16 from '../../shaders/x_f16.wgsl?raw';
 import xF32 from '../../shaders/x_f32.wgsl?raw';
+import xFloats from '../../shaders/x_floats.wgsl?raw';
+import xHalves from '../../shaders/x_halves.wgsl?raw';
 import xRows1 from '../../shaders/x_rows_1.wgsl?raw';
 import xRows2 from '../../shaders/x_rows_2.wgsl?raw';
 import xRows4 from '../../shaders/x_rows_4.wgsl?raw';
+import xSums1 from '../../shaders/x_sums_1.wgsl?raw';
+import xSums2 from '../../shaders/x_sums_2.wgsl?raw';
+import xSums4 from '../../shaders/x_sums_4.wgsl?raw';
 import { FORMATS } from '../formats/formats.js';
 import type { ShaderModuleText } from '../gpu/shader.js';
 import type { UniformSource } from '../gpu/uniform-data.js';
@@ -77,7 +84,7 @@ const module = (name: string, source: string): ShaderModuleText => ({ name: `${n
 export const MODULES = {
   e2m1Half: module('formats/e2m1_half', e2m1Half),
   e2m1HalfSafe: module('formats/e2m1_half_safe', e2m1HalfSafe),
-  e2m1Halves: module('formats/e2m1_halves', e2m1Halves),
+  e2m1Pairs: module('formats/e2m1_pairs', e2m1Pairs),
   e2m1Int8: module('formats/e2m1_int8', e2m1Int8),
   rowMax: module('formats/row_max', rowMax),
   gemv: module('gemv', gemv),
@@ -87,8 +94,13 @@ export const MODULES = {
   gemmSubgroupMatrixDirect: module('gemm_subgroup_matrix_direct', gemmSubgroupMatrixDirect),
   gemmSubgroupMatrixSkinny: module('gemm_subgroup_matrix_skinny', gemmSubgroupMatrixSkinny),
   reduceSplits: module('reduce_splits', reduceSplits),
+  rows: module('rows', rows),
   scaleWords: module('formats/scale_words', scaleWords),
 } as const;
+
+/** Decoding of codes to f32, on a device that keeps subnormal halves or not. */
+export const floatCodes = (f16Subnormals: boolean): readonly ShaderModuleText[] =>
+  f16Subnormals ? [MODULES.e2m1Pairs, MODULES.e2m1Half] : [MODULES.e2m1HalfSafe];
 
 /** The problem of a product, and where it lies. */
 export const PROBLEM_MODULES: Readonly<Record<UniformSource, readonly ShaderModuleText[]>> = {
@@ -102,18 +114,24 @@ export const CONVERSION_MODULES: Readonly<Record<UniformSource, ShaderModuleText
   immediates: module('operands/conversion_immediates', conversionImmediates),
 };
 
-/** Handling of as many rows of w at a time as the constant ROWS says. */
-export const ROWS_MODULES: Readonly<Record<number, ShaderModuleText>> = {
-  2: module('rows_2', rows2),
-  4: module('rows_4', rows4),
+const X_SUMS: Readonly<Record<number, ShaderModuleText>> = {
+  1: module('x_sums_1', xSums1),
+  2: module('x_sums_2', xSums2),
+  4: module('x_sums_4', xSums4),
 };
-
-/** Multiplying with as many rows of x at a time as the constant X_ROWS says. */
-export const X_ROWS_MODULES: Readonly<Record<number, ShaderModuleText>> = {
+const X_ROWS: Readonly<Record<number, ShaderModuleText>> = {
   1: module('x_rows_1', xRows1),
   2: module('x_rows_2', xRows2),
   4: module('x_rows_4', xRows4),
 };
+const X_FLOATS = module('x_floats', xFloats);
+const X_HALVES = module('x_halves', xHalves);
+
+/** Multiplying with `rows` rows of x at a time, with products of a type. */
+export const xRows = (products: 'f32' | 'f16', rows: number): readonly ShaderModuleText[] => [
+  X_SUMS[rows]!,
+  ...(products === 'f32' ? [X_FLOATS, X_ROWS[rows]!] : [X_HALVES]),
+];
 
 /** Reading x as the type it has in its buffer. */
 export const X_MODULES: Readonly<Record<GemmProblem['x'], ShaderModuleText>> = {
@@ -122,12 +140,28 @@ export const X_MODULES: Readonly<Record<GemmProblem['x'], ShaderModuleText>> = {
 };
 
 /** Block scales of weights as halves relative to their row's largest. */
-export function halfScales(p: Pick<GemmProblem, 'format' | 'macroSize'>): ShaderModuleText {
+function halfScales(p: Pick<GemmProblem, 'format' | 'macroSize'>): ShaderModuleText {
   if (p.format === 'nvfp4') return module('formats/nvfp4_halves', nvfp4Halves);
   return p.macroSize
     ? module('formats/mxfp4_halves_mbs', mxfp4HalvesMbs)
     : module('formats/mxfp4_halves', mxfp4Halves);
 }
+
+/** Chunks of weights on their way to workgroup memory, and the rows' largest scales. */
+export const CHUNK_MODULES: readonly ShaderModuleText[] = [
+  MODULES.scaleWords,
+  module('formats/chunk', chunk),
+  MODULES.rowMax,
+];
+
+/** Likewise, decoded to halves relative to their row's largest scale. */
+export const halfChunks = (p: Pick<GemmProblem, 'format' | 'macroSize'>): readonly ShaderModuleText[] => [
+  ...CHUNK_MODULES,
+  MODULES.e2m1Pairs,
+  module('formats/e2m1_halves', e2m1Halves),
+  halfScales(p),
+  module('formats/half_chunk', halfChunk),
+];
 
 const NAN_ROWS = module('nan_rows', nanRows);
 export const HADAMARD = module('hadamard', hadamard);

@@ -33,7 +33,7 @@ export const LIMITS = [
 export type Limits = Readonly<Record<(typeof LIMITS)[number], number>>;
 
 /** Capability tiers, from what every WebGPU device has upwards; a device can have any set of them. */
-export const TIERS = ['base', 'subgroups', 'dp4a', 'f16', 'matrix-f16', 'matrix-i8'] as const;
+export const TIERS = ['base', 'subgroups', 'dp4a', 'f16', 'f16-products', 'matrix-f16', 'matrix-i8'] as const;
 export type Tier = (typeof TIERS)[number];
 
 /** What each tier needs, for people. */
@@ -42,6 +42,7 @@ export const TIER_NEEDS: Readonly<Record<Tier, string>> = {
   subgroups: 'feature subgroups',
   dp4a: 'WGSL packed_4x8_integer_dot_product',
   f16: 'feature shader-f16',
+  'f16-products': 'feature shader-f16, and products that keep subnormals',
   'matrix-f16': 'subgroup matrices f16 × f16 → f32',
   'matrix-i8': 'subgroup matrices i8 × i8 → i32',
 };
@@ -91,6 +92,7 @@ export function readCaps(device: GPUDevice, info: AdapterInfo, languageFeatures:
     subgroups: has('subgroups'),
     dp4a: languageFeatures.has('packed_4x8_integer_dot_product'),
     f16: has('shader-f16'),
+    'f16-products': has('shader-f16'),
     'matrix-f16': has('shader-f16') && matrix('f16', 'f32'),
     'matrix-i8': matrix('i8', 'i32'),
   };

@@ -1,6 +1,6 @@
 import { DeviceLostError, UnsupportedError } from '../errors.js';
 import { createStorageBuffer, readBuffer } from './buffers.js';
-import type { Caps } from './caps.js';
+import type { Caps, Tier } from './caps.js';
 import { getPipeline } from './pipeline.js';
 import { composeShader } from './shader.js';
 
@@ -34,10 +34,9 @@ export function probeDevice(device: GPUDevice): Promise<Probe> {
 
 /** The capabilities without the tiers that a probe found unusable. */
 export function usableCaps(caps: Caps, probe: Probe): Caps {
-  const matrices = probe.matrixDialect === 'template';
-  const usable = (tier: string) =>
-    !tier.startsWith('matrix-') ||
-    (matrices && (tier !== 'matrix-f16' || probe.f16SubnormalProducts === true));
+  const usable = (tier: Tier) =>
+    (!tier.startsWith('matrix-') || probe.matrixDialect === 'template') &&
+    ((tier !== 'f16-products' && tier !== 'matrix-f16') || probe.f16SubnormalProducts === true);
   return caps.tiers.every(usable) ? caps : { ...caps, tiers: caps.tiers.filter(usable) };
 }
 

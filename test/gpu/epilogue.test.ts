@@ -43,13 +43,12 @@ const optionsOf = ({ m, xType = 'f32', yType = 'f32', bias, before, activations 
     activations,
   }) satisfies Omit<GemmOptions, 'weights'>;
 
-/** Runs a plan and gives the largest error in parts of the bound. */
-async function worstOf(weights: GpuWeights, plan: GemmPlan, c: Case): Promise<number> {
+/** y of a plan. */
+async function product(weights: GpuWeights, plan: GemmPlan, c: Case): Promise<Float32Array> {
   const { gpu } = context;
-  const { q, x, m, xType = 'f32', yType = 'f32', bias, before } = c;
-  const n = q.rows;
-  const options = optionsOf(c);
-  using gemm = await createGemm(gpu, { ...options, weights, plan });
+  const { x, m, xType = 'f32', yType = 'f32', bias, before } = c;
+  const n = c.q.rows;
+  using gemm = await createGemm(gpu, { ...optionsOf(c), weights, plan });
   const start = before ?? new Float32Array(m * n).fill(Number.NaN);
   const buffers = {
     x: createStorageBuffer(gpu.device, 'x', xType === 'f16' ? toHalf(x) : x),
@@ -63,15 +62,19 @@ async function worstOf(weights: GpuWeights, plan: GemmPlan, c: Case): Promise<nu
   gpu.device.queue.submit([encoder.finish()]);
   const bytes = await readBuffer(gpu.device, buffers.y);
   for (const buffer of Object.values(buffers)) buffer.destroy();
-  const y =
-    yType === 'f16' ? halfToFloat(new Uint16Array(bytes, 0, m * n)) : new Float32Array(bytes, 0, m * n);
+  return yType === 'f16' ? halfToFloat(new Uint16Array(bytes, 0, m * n)) : new Float32Array(bytes, 0, m * n);
+}
 
+/** The largest error of a plan in parts of the bound. */
+async function worstOf(weights: GpuWeights, plan: GemmPlan, c: Case): Promise<number> {
+  const { q, x, m, yType = 'f32', bias, before } = c;
+  const y = await product(weights, plan, c);
   const reference = referenceProduct(x, q, m, bias);
   for (let i = 0; before && i < y.length; i++) {
     reference.y[i]! += before[i]!;
     reference.magnitude[i]! += Math.abs(before[i]!);
   }
-  const errors = KERNELS[plan.kernel].errors(plan.constants, problemOf(weights, options));
+  const errors = KERNELS[plan.kernel].errors(plan.constants, problemOf(weights, optionsOf(c)));
   return worstError(y, reference, errors, yType);
 }
 
@@ -145,6 +148,7 @@ describe('kernels that store four columns at a time', () => {
   test('are these', () => {
     expect(storing.map(({ id }) => id).sort()).toEqual([
       'gemm_subgroup_matrix',
+      'gemm_subgroup_matrix_direct',
       'gemm_subgroup_matrix_i8',
       'gemm_subgroup_matrix_skinny',
     ]);
@@ -211,7 +215,7 @@ describe('rounding of operands to f16', () => {
     }
   });
 
-  test('blocks of very different sizes in a row of w: exact down to 2^-23 of the largest, zero from 2^-30 on', async () => {
+  test('blocks of very different sizes in a row of w: matrices are exact down to 2^-23 of the largest, and have zeros from 2^-30 on; gemv is exact', async () => {
     const [m, k] = [1, 64];
     // Row r: a block of ones at scale 1, then one at 2^-r.
     const rows = 32;
@@ -230,24 +234,31 @@ describe('rounding of operands to f16', () => {
     const x = new Float32Array(k).fill(1, 32);
     const c: Case = { q, x, m };
     for (const plan of rounding(weights, c)) {
-      using gemm = await createGemm(context.gpu, { m, weights, plan });
-      const buffers = {
-        x: createStorageBuffer(context.gpu.device, 'x', x),
-        y: createStorageBuffer(context.gpu.device, 'y', rows * 4),
-      };
-      const encoder = context.gpu.device.createCommandEncoder();
-      const pass = encoder.beginComputePass();
-      gemm.encode(pass, buffers);
-      pass.end();
-      context.gpu.device.queue.submit([encoder.finish()]);
-      const y = new Float32Array(await readBuffer(context.gpu.device, buffers.y));
+      const y = await product(weights, plan, c);
       for (let r = 0; r < rows; r++) {
         const exact = 32 * 2 ** -r;
-        if (r <= 23) expect(y[r], `${plan.label} 2^-${r}`).toBe(exact);
+        if (r <= 23 || plan.kernel === 'gemv_f16') expect(y[r], `${plan.label} 2^-${r}`).toBe(exact);
         else if (r >= 30) expect(y[r], `${plan.label} 2^-${r}`).toBe(0);
         else expect(Math.abs(y[r]! - exact)).toBeLessThanOrEqual(32 * 2 ** -24);
       }
-      for (const buffer of Object.values(buffers)) buffer.destroy();
+    }
+  });
+
+  test('gemv keeps small values of x beside large ones, sixteen by sixteen', async () => {
+    const [n, k] = [3, 64];
+    const q = quantize(random.normals(n * k), { rows: n, cols: k, format: 'mxfp4' });
+    // The first sixteen of each row meet no weight.
+    for (let row = 0; row < n; row++) q.codes.fill(0, (row * k) / 2, (row * k) / 2 + 8);
+    using weights = await uploadWeights(context.gpu, q);
+    for (const m of [1, 2, 3]) {
+      const x = random.normals(m * k).map((value, i) => (i % k < 16 ? value * 2 ** 100 : value));
+      const small = x.map((value, i) => (i % k < 16 ? 0 : value));
+      const { y } = referenceProduct(small, q, m);
+      for (const plan of plans(weights, { q, x, m }).filter(({ kernel }) => kernel === 'gemv_f16')) {
+        const got = await product(weights, plan, { q, x, m });
+        // Eighteen roundings to eleven bits of sums that are a few times larger than the result.
+        for (let i = 0; i < y.length; i++) expect(Math.abs(got[i]! - y[i]!), plan.label).toBeLessThan(0.1);
+      }
     }
   });
 

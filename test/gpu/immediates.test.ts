@@ -78,7 +78,7 @@ describe('gives the same product, and makes no uniform buffer', () => {
       context.gpu,
       quantize(random.normals(40 * 2080), { rows: 40, cols: 2080, format: 'mxfp4' }),
     );
-    const constants = { THREADS: 256, ROWS: 2, X_ROWS: 2, SLAB: 32, SPLIT_K: 2 };
+    const constants = { THREADS: 256, ROWS: 2, X_ROWS: 2, SLAB: 32, DEPTH: 1, SPLIT_K: 2 };
     const plan = planWith('gemv', constants, problemOf(weights, { m: 2 }), context.gpu.caps);
     const x = random.normals(2 * 2080);
     const results: Float32Array[] = [];

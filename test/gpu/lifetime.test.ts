@@ -133,7 +133,7 @@ test('ten thousand Gemms leave nothing behind', async () => {
     hadamard: true,
   });
   const weights = await uploadWeights(counted, rotated);
-  const constants = { THREADS: 256, ROWS: 2, X_ROWS: 2, SLAB: 32, SPLIT_K: 2 };
+  const constants = { THREADS: 256, ROWS: 2, X_ROWS: 2, SLAB: 32, DEPTH: 1, SPLIT_K: 2 };
   const plan = planWith('gemv', constants, problemOf(weights, { m: 2 }), gpu.caps);
   const x = createStorageBuffer(device, 'x', random.normals(2 * 2080));
   const y = createStorageBuffer(device, 'y', 2 * 8 * 4);

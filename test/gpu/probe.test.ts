@@ -21,7 +21,7 @@ test('the probe finds out what is left open, and only where there is something t
 
 test('tiers that a probe refutes are not planned with', async () => {
   const { caps } = context.gpu;
-  const all = { ...caps, tiers: ['base', 'f16', 'matrix-f16', 'matrix-i8'] as const };
+  const all = { ...caps, tiers: ['base', 'f16', 'f16-products', 'matrix-f16', 'matrix-i8'] as const };
   const tiers = (probe: Partial<Parameters<typeof usableCaps>[1]>) =>
     usableCaps(all, { f16Subnormals: true, immediates: true, ...probe }).tiers;
   expect(tiers({ matrixDialect: 'template', f16SubnormalProducts: true })).toEqual(all.tiers);
@@ -30,6 +30,10 @@ test('tiers that a probe refutes are not planned with', async () => {
     'f16',
     'matrix-i8',
   ]);
-  expect(tiers({ matrixDialect: 'boolean', f16SubnormalProducts: true })).toEqual(['base', 'f16']);
+  expect(tiers({ matrixDialect: 'boolean', f16SubnormalProducts: true })).toEqual([
+    'base',
+    'f16',
+    'f16-products',
+  ]);
   expect(tiers({})).toEqual(['base', 'f16']);
 });

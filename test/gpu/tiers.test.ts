@@ -29,10 +29,11 @@ const MASKS: Readonly<Record<string, (caps: Caps) => Caps>> = {
   nothing: (caps) => caps,
   'matrix-f16': without('matrix-f16'),
   'matrix-i8': without('matrix-i8'),
-  f16: without('f16', 'matrix-f16'),
+  f16: without('f16', 'f16-products', 'matrix-f16'),
+  'f16-products': without('f16-products', 'matrix-f16'),
   subgroups: without('subgroups', 'matrix-f16', 'matrix-i8'),
   dp4a: without('dp4a'),
-  'all but the base': without('subgroups', 'dp4a', 'f16', 'matrix-f16', 'matrix-i8'),
+  'all but the base': without('subgroups', 'dp4a', 'f16', 'f16-products', 'matrix-f16', 'matrix-i8'),
   'larger bindings': limited({ maxStorageBufferBindingSize: 2 ** 27, maxBufferSize: 2 ** 28 }),
   'more workgroup memory': limited({ maxComputeWorkgroupStorageSize: 16384 }),
   'more invocations': limited({

@@ -219,7 +219,7 @@ describe('weights above the limits of a device', () => {
     const half = gpu.caps.tiers.includes('f16');
     const k = 4160;
     const n = 101;
-    const gemv = { THREADS: 256, ROWS: 2, X_ROWS: 2, SLAB: 32, SPLIT_K: 2 };
+    const gemv = { THREADS: 256, ROWS: 2, X_ROWS: 2, SLAB: 32, DEPTH: 1, SPLIT_K: 2 };
     const tiled = { TILE_M: 32, TILE_N: 64, TILE_K: 16, THREAD_M: 8 };
     const products: readonly {
       readonly problem: Parameters<typeof problemOf>[1];

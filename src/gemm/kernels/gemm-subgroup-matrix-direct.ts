@@ -1,4 +1,4 @@
-import { halfScales, MODULES } from '../shaders.js';
+import { halfChunks, MODULES } from '../shaders.js';
 import { gemmSubgroupMatrix } from './gemm-subgroup-matrix.js';
 import type { Kernel, KernelConstants } from './kernel.js';
 import {
@@ -32,7 +32,9 @@ export const gemmSubgroupMatrixDirect: Kernel = {
   tileLabel: (c) => `${tileM(c)}x${tileN(c)}x${tileK(c)}x${subgroups(c)}`,
   threads,
   sharedBytes: (c) =>
-    Math.max(tileN(c) * (tileK(c) + 8) * 2, subgroups(c) * c.MMA_M! * (c.MMA_N! / 2 + 1) * 16),
+    Math.max(tileN(c) * (tileK(c) + 8) * 2, subgroups(c) * c.MMA_M! * (c.MMA_N! / 2 + 1) * 16) +
+    tileM(c) * 4 +
+    tileN(c),
   workgroups: tileGrid,
   foldsX: false,
   operand: (c) => ({
@@ -43,6 +45,12 @@ export const gemmSubgroupMatrixDirect: Kernel = {
     tileK: tileK(c),
   }),
   bindings: ['x_scales', 'w_row_max'],
-  modules: (_c, p) => [MODULES.rowMax, MODULES.e2m1Halves, halfScales(p), MODULES.gemmSubgroupMatrixDirect],
+  modules: (_c, p) => [...halfChunks(p), MODULES.gemmSubgroupMatrixDirect],
+  repeats: (c) => ({
+    PAIRS: c.FRAGMENTS_N! / 2,
+    STEP_FRAGMENTS: 4,
+    LOADS: (tileN(c) * tileK(c)) / 32 / threads(c),
+  }),
+  storesQuads: true,
   errors: gemmSubgroupMatrix.errors,
 };

@@ -1,5 +1,12 @@
 import { INT8_MOST_K } from '../int8-weights.js';
-import { halfScales, MATRIX_MODULES, MODULES, relativeScales } from '../shaders.js';
+import {
+  CHUNK_MODULES,
+  floatCodes,
+  halfChunks,
+  MATRIX_MODULES,
+  MODULES,
+  relativeScales,
+} from '../shaders.js';
 import type { Kernel, KernelConstants } from './kernel.js';
 import {
   matrixVariants,
@@ -38,22 +45,17 @@ const tileK = (c: KernelConstants) => c.STEP_FRAGMENTS! * c.MMA_K!;
 /** What f16 and int8 elements have in common; see shaders/gemm_subgroup_matrix.wgsl. */
 function matrixKernel(elementBytes: 1 | 2, shapes: readonly KernelConstants[]) {
   const rowBytes = (c: KernelConstants) => tileK(c) * elementBytes + 16;
+  /** Pieces of x and chunks of w that a thread takes each step. */
+  const xLoads = (c: KernelConstants) => (tileM(c) * tileK(c) * elementBytes) / 16 / threads(c);
+  const wLoads = (c: KernelConstants) => (tileN(c) * tileK(c)) / 32 / threads(c);
   const partRows = (c: KernelConstants) => Math.min(c.FRAGMENTS_M! * c.MMA_M!, c.FRAGMENTS_N! * c.MMA_N!);
   return {
     tiers: ['subgroups', elementBytes === 2 ? 'matrix-f16' : 'matrix-i8'],
     quietDiagnostics: ['chromium.subgroup_matrix_uniformity'],
     variants: (caps) => matrixVariants(caps, elementBytes === 2 ? 'f16' : 'i8', splitShapes(shapes)),
-    refuse: (c, p, caps) => {
-      // NVIDIA's driver 580.159 gave wrong sums of f16, which is not understood; with fragments of 8 they are right.
-      if (p.blockSize === 16 && c.MMA_M! > 8) {
-        return `with fragments of ${c.MMA_M} rows it is not known to be right for blocks of 16`;
-      }
+    refuse: (c, _p, caps) => {
       if (tileK(c) % 32) return `steps of ${tileK(c)} along k are not whole chunks of 32`;
-      // Pieces of x and chunks of w that a thread takes each step.
-      const loads = [(tileM(c) * tileK(c) * elementBytes) / 16, (tileN(c) * tileK(c)) / 32].map(
-        (count) => count / threads(c),
-      );
-      if (!([1, 2, 4, 8].includes(loads[0]!) && [1, 2, 4].includes(loads[1]!))) {
+      if (!(Number.isInteger(xLoads(c)) && Number.isInteger(wLoads(c)))) {
         return `its ${threads(c)} threads cannot share the loads of a tile evenly`;
       }
       if (threads(c) % tileK(c)) return `its ${threads(c)} threads are not whole rows of ${tileK(c)}`;
@@ -64,11 +66,12 @@ function matrixKernel(elementBytes: 1 | 2, shapes: readonly KernelConstants[]) {
     sharedBytes: (c) => {
       const parts = Math.max((tileM(c) + tileN(c)) / partRows(c), subgroups(c));
       const sums = c.MMA_M! * (c.FRAGMENTS_N! * c.MMA_N! * 4 + 16);
-      return parts * Math.max(partRows(c) * rowBytes(c), sums);
+      return parts * Math.max(partRows(c) * rowBytes(c), sums) + tileM(c) * 4 + tileN(c);
     },
     workgroups: tileGrid,
     foldsX: false,
     bindings: ['x_scales', 'w_row_max'],
+    repeats: (c) => ({ X_LOADS: xLoads(c), W_LOADS: wLoads(c) }),
     storesQuads: true,
     constantK: true,
   } satisfies Partial<Kernel>;
@@ -90,9 +93,7 @@ export const gemmSubgroupMatrix: Kernel = {
     tileK: tileK(c),
   }),
   modules: (_c, p) => [
-    MODULES.rowMax,
-    MODULES.e2m1Halves,
-    halfScales(p),
+    ...halfChunks(p),
     MATRIX_MODULES.tileVec4,
     MATRIX_MODULES.f16,
     MODULES.gemmSubgroupMatrix,
@@ -131,10 +132,10 @@ export const gemmSubgroupMatrixI8: Kernel = {
   },
   operand: (c) => ({ kind: 'int8-rows', tileM: tileM(c), tileK: tileK(c) }),
   modules: (c, p, { f16Subnormals, f16SubnormalProducts }) => [
-    MODULES.rowMax,
+    ...CHUNK_MODULES,
     ...(f16SubnormalProducts
-      ? [MATRIX_MODULES.int8Halves]
-      : [MATRIX_MODULES.int8Floats, f16Subnormals ? MODULES.e2m1Half : MODULES.e2m1HalfSafe]),
+      ? [MODULES.e2m1Pairs, MATRIX_MODULES.int8Halves]
+      : [MATRIX_MODULES.int8Floats, ...floatCodes(f16Subnormals)]),
     relativeScales(p),
     c.MMA_K! < 16 ? MATRIX_MODULES.tileVec2 : MATRIX_MODULES.tileVec4,
     MATRIX_MODULES.i8,

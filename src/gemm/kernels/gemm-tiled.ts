@@ -1,4 +1,4 @@
-import { MODULES, X_MODULES } from '../shaders.js';
+import { floatCodes, MODULES, X_MODULES } from '../shaders.js';
 import type { Kernel, KernelConstants } from './kernel.js';
 
 /** The best at large m comes last; see the shader's head. */
@@ -24,10 +24,6 @@ export const gemmTiled: Kernel = {
   workgroups: (c, p) => ({ x: Math.ceil(p.m / c.TILE_M!), y: Math.ceil(p.n / c.TILE_N!), z: 1 }),
   foldsX: false,
   operand: () => ({ kind: 'rows' }),
-  modules: (_c, p, { f16Subnormals }) => [
-    f16Subnormals ? MODULES.e2m1Half : MODULES.e2m1HalfSafe,
-    X_MODULES[p.x],
-    MODULES.gemmTiled,
-  ],
+  modules: (_c, p, { f16Subnormals }) => [...floatCodes(f16Subnormals), X_MODULES[p.x], MODULES.gemmTiled],
   errors: (_, p) => ({ roundings: p.k + 5 }),
 };

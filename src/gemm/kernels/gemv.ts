@@ -1,24 +1,25 @@
-import { MODULES, ROWS_MODULES, X_MODULES, X_ROWS_MODULES } from '../shaders.js';
+import { floatCodes, MODULES, X_MODULES, xRows } from '../shaders.js';
 import type { Kernel, KernelConstants } from './kernel.js';
 
-const variant = (X_ROWS: number, THREADS: number, ROWS: number, SLAB: number): KernelConstants => ({
-  THREADS,
-  ROWS,
-  X_ROWS,
-  SLAB,
-  SPLIT_K: 1,
-});
+const variant = (
+  X_ROWS: number,
+  THREADS: number,
+  ROWS: number,
+  SLAB: number,
+  DEPTH: number,
+): KernelConstants => ({ THREADS, ROWS, X_ROWS, SLAB, DEPTH, SPLIT_K: 1 });
 
-/** Rows of x, threads, rows of w a thread, chunks of x in workgroup memory. */
+/** Rows of x, threads, rows of w a thread, chunks of x in workgroup memory, chunks of w on their way. */
 const VARIANTS: readonly KernelConstants[] = [
-  variant(1, 256, 2, 64),
-  variant(1, 256, 2, 128),
-  variant(1, 256, 4, 64),
-  variant(2, 256, 2, 32),
-  variant(2, 256, 4, 32),
-  variant(4, 128, 2, 16),
-  variant(4, 128, 4, 16),
-  variant(4, 256, 4, 32),
+  variant(1, 256, 2, 64, 1),
+  variant(1, 256, 2, 128, 1),
+  variant(1, 256, 2, 128, 4),
+  variant(1, 256, 4, 64, 1),
+  variant(2, 256, 2, 32, 1),
+  variant(2, 256, 4, 32, 1),
+  variant(4, 128, 2, 16, 1),
+  variant(4, 128, 4, 16, 1),
+  variant(4, 256, 4, 32, 1),
 ];
 
 /** vec4s of workgroup memory for a chunk of x, the last one empty; see shaders/x_rows_*.wgsl. */
@@ -30,7 +31,7 @@ export const gemv: Kernel = {
   activations: ['float'],
   precision: 'f32',
   variants: () => VARIANTS,
-  tileLabel: (c) => `${c.X_ROWS}x${8 * c.ROWS!}x${c.THREADS}x${c.SLAB}`,
+  tileLabel: (c) => `${c.X_ROWS}x${8 * c.ROWS!}x${c.THREADS}x${c.SLAB}x${c.DEPTH}`,
   threads: (c) => c.THREADS!,
   sharedBytes: (c) => c.SLAB! * xChunk(c) * 16 + c.THREADS! * c.ROWS! * c.X_ROWS! * 4,
   workgroups: (c, p) => ({
@@ -41,16 +42,14 @@ export const gemv: Kernel = {
   foldsX: true,
   operand: () => ({ kind: 'rows' }),
   modules: (c, p, { f16Subnormals }) => [
-    f16Subnormals ? MODULES.e2m1Half : MODULES.e2m1HalfSafe,
+    ...floatCodes(f16Subnormals),
     X_MODULES[p.x],
     MODULES.scaleWords,
-    ROWS_MODULES[c.ROWS!]!,
-    X_ROWS_MODULES[c.X_ROWS!]!,
+    MODULES.rows,
+    ...xRows('f32', c.X_ROWS!),
     MODULES.gemv,
   ],
   constantK: true,
-  // The modules for rows declare them.
-  ownConstants: ['ROWS', 'X_ROWS'],
   // One a product, two a block of the column's, one a column; the rest for scales and bias.
   errors: (c, p) => ({
     roundings:
@@ -59,5 +58,44 @@ export const gemv: Kernel = {
       c.THREADS! / 8 +
       8 +
       (c.SPLIT_K ?? 1),
+  }),
+};
+
+/** As above; half a chunk of x of a row is what a thread brings at a time. */
+const F16_VARIANTS: readonly KernelConstants[] = [
+  variant(1, 256, 2, 128, 2),
+  variant(1, 256, 2, 128, 4),
+  variant(1, 128, 4, 64, 2),
+  variant(2, 256, 2, 64, 2),
+  variant(4, 256, 2, 32, 1),
+  variant(4, 128, 4, 16, 1),
+];
+
+/** vec4s of workgroup memory for a chunk of x; see shaders/x_halves.wgsl. */
+const xHalvesChunk = (c: KernelConstants) => (4 * c.X_ROWS! + Math.ceil(c.X_ROWS! / 2)) | 1;
+
+/** gemv with products of halves. */
+export const gemvF16: Kernel = {
+  ...gemv,
+  id: 'gemv_f16',
+  tiers: ['f16-products'],
+  enables: ['f16'],
+  precision: 'f16',
+  variants: () => F16_VARIANTS,
+  sharedBytes: (c) => c.SLAB! * xHalvesChunk(c) * 16 + c.THREADS! * c.ROWS! * c.X_ROWS! * 4,
+  modules: (c, p) => [
+    MODULES.e2m1Pairs,
+    X_MODULES[p.x],
+    MODULES.scaleWords,
+    MODULES.rows,
+    ...xRows('f16', c.X_ROWS!),
+    MODULES.gemv,
+  ],
+  errors: (c, p) => ({
+    ...gemv.errors(c, p),
+    // x to f16, then eight multiply-adds in a row, of which WGSL may round both steps, in any direction.
+    relative: 17 * 2 ** -10,
+    // Products are multiples of 2^-24 where the largest of x are 2^14 and the smallest codes 2^-15, with two roundings.
+    xStep: 2 ** -22,
   }),
 };

@@ -11,13 +11,14 @@ import { gemmSubgroupMatrix, gemmSubgroupMatrixI8 } from './gemm-subgroup-matrix
 import { gemmSubgroupMatrixDirect } from './gemm-subgroup-matrix-direct.js';
 import { gemmSubgroupMatrixSkinny } from './gemm-subgroup-matrix-skinny.js';
 import { gemmTiled } from './gemm-tiled.js';
-import { gemv } from './gemv.js';
+import { gemv, gemvF16 } from './gemv.js';
 import type { Kernel, KernelConstants, KernelId } from './kernel.js';
 
 export type { ErrorModel, Grid, Kernel, KernelConstants, KernelId } from './kernel.js';
 
 export const KERNELS: Readonly<Record<KernelId, Kernel>> = {
   gemv,
+  gemv_f16: gemvF16,
   gemm_tiled: gemmTiled,
   gemm_dp4a: gemmDp4a,
   gemm_subgroup_matrix: gemmSubgroupMatrix,
@@ -46,8 +47,6 @@ export function describeShader(
   probe: Probe,
   source: UniformSource,
 ): ShaderDescription {
-  const own = kernel.ownConstants ?? [];
-  const given = Object.fromEntries(Object.entries(c).filter(([name]) => !own.includes(name)));
   const columns = !kernel.storesQuads ? 'one' : p.n % 4 ? 'four' : 'four-aligned';
   const epilogue = epilogueModules(p, checksRows(p), c.SPLIT_K, columns);
   return {
@@ -56,7 +55,8 @@ export function describeShader(
       ...new Set([...(kernel.enables ?? []), ...(kernel.moreEnables?.(probe) ?? []), ...epilogue.enables]),
     ],
     ...(kernel.quietDiagnostics && { quietDiagnostics: kernel.quietDiagnostics }),
-    constants: { ...formatConstants(kernel, p), SPLIT_K: 1, ...given, ...epilogue.constants },
+    constants: { ...formatConstants(kernel, p), SPLIT_K: 1, ...c, ...epilogue.constants },
+    ...(kernel.repeats && { repeats: kernel.repeats(c) }),
     aliases: epilogue.aliases,
     // Kernels may read the rows' largest scales as well.
     modules: [

@@ -22,6 +22,7 @@ export type BindingName = keyof typeof BINDINGS;
 
 export type KernelId =
   | 'gemv'
+  | 'gemv_f16'
   | 'gemm_tiled'
   | 'gemm_subgroup_matrix'
   | 'gemm_subgroup_matrix_direct'
@@ -52,7 +53,7 @@ export interface ErrorModel {
 }
 
 export interface Kernel {
-  /** File stem of the shader, registry key, prefix of labels. */
+  /** Registry key and prefix of labels; most are the stem of the shader's file. */
   readonly id: KernelId;
   readonly tiers: readonly Tier[];
   /** Kinds of activations it multiplies. */
@@ -87,7 +88,7 @@ export interface Kernel {
   readonly storesQuads?: boolean;
   /** Whether its shader is compiled for one k, the constant K. */
   readonly constantK?: boolean;
-  /** Constants that the modules declare themselves. */
-  readonly ownConstants?: readonly string[];
+  /** Counts of lines that its shader repeats, besides its constants; see src/gpu/shader.ts. */
+  repeats?(c: KernelConstants): Readonly<Record<string, number>>;
   errors(c: KernelConstants, p: GemmProblem): ErrorModel;
 }

@@ -88,7 +88,7 @@ describe('planGemm', () => {
         maxComputeWorkgroupStorageSize: 49152,
         maxComputeInvocationsPerWorkgroup: 1024,
       },
-      tiers: ['base', 'subgroups', 'dp4a', 'f16', 'matrix-f16', 'matrix-i8'],
+      tiers: ['base', 'subgroups', 'dp4a', 'f16', 'f16-products', 'matrix-f16', 'matrix-i8'],
       subgroupMinSize: 32,
       subgroupMaxSize: 32,
       subgroupMatrixConfigs: [config('f16', 'f32', 16), config('i8', 'i32', 32)],
@@ -99,8 +99,8 @@ describe('planGemm', () => {
     test('weights are read once, then tiles, then tiles without x', () => {
       const kernels = [1, 4, 5, 64, 65, 512, 2048].map((m) => plan(m).kernel.replace('gemm_subgroup_', ''));
       expect(kernels).toEqual([
-        'gemv',
-        'gemv',
+        'gemv_f16',
+        'gemv_f16',
         'matrix_skinny',
         'matrix_skinny',
         'matrix',
@@ -114,10 +114,12 @@ describe('planGemm', () => {
       expect(plan(128).reason).toMatch(/k in 4 parts to have 128 workgroups/);
     });
 
-    test('blocks of sixteen go straight from memory, and say why', () => {
-      const { kernel, reason } = plan(512, { format: 'nvfp4', blockSize: 16 });
-      expect(kernel).toBe('gemm_subgroup_matrix_direct');
-      expect(reason).toMatch(/gemm_subgroup_matrix cannot: .*blocks of 16/);
+    test('few rows are multiplied as halves, unless f32 is asked for', () => {
+      const kernels = [1, 4, 5].map((m) => plan(m, { precision: 'f32' }).kernel);
+      expect(kernels).toEqual(['gemv', 'gemv', 'gemv']);
+      const noMatrices: Caps = { ...matrices, tiers: ['base', 'f16', 'f16-products'] };
+      expect([1, 160].map((m) => plan(m, {}, noMatrices).kernel)).toEqual(['gemv_f16', 'gemv_f16']);
+      expect(plan(1).reason).toMatch(/as halves/);
     });
 
     test('int8 matrices need the allowance, weights that bear it, and no f16 matrices', () => {

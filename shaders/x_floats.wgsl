@@ -1,0 +1,13 @@
+// x of gemv.wgsl in workgroup memory as f32, multiplied by x_rows_*.wgsl.
+
+// What a slab has of x: four neighbours along k of all rows at a time.
+const PIECES = SLAB * 8u;
+// Values along k that products are added over before they are scaled.
+const CHAIN = BLOCK_SIZE;
+
+var<workgroup> x_slab: array<vec4<f32>, SLAB * X_CHUNK>;
+
+// What finished products have to be multiplied by.
+fn load_x_unit(slab_chunk: u32, half: u32) -> x_sums {
+  return x_sums(DECODED_UNIT);
+}

@@ -1,0 +1,9 @@
+// Sums of two rows of x.
+
+alias x_sums = vec2<f32>;
+
+fn store_sums(column: u32, row: u32, sums: x_sums) {
+  let at = column % COLUMNS * (16u * ROWS) + row % (8u * ROWS);
+  column_sums[at] = sums.x;
+  column_sums[at + 8u * ROWS] = sums.y;
+}
