@@ -7,8 +7,8 @@
 // A workgroup computes TILE_N columns of y for FRAGMENTS_M fragments of rows. Its SUBGROUPS subgroups split k between
 // them, a chunk of 32 a round; SPLIT_K workgroups may split it further. A lane decodes the chunk of one or two rows of w
 // into one of BUFFERS parts of workgroup memory that its subgroup has; rows there are followed by an empty vec4, so that
-// they lie in different banks. WRITTEN · AHEAD rounds are written out, with the codes of AHEAD on their way: handing codes
-// from one variable to the next would wait for them. At the end the subgroups' sums meet in the same memory.
+// they lie in different banks. Rounds are written out, up to MOST_WRITTEN · AHEAD of them, with the codes of AHEAD on their way:
+// handing codes from one variable to the next would wait for them. At the end the subgroups' sums meet in the same memory.
 // The grid is (x, y, z): tiles of n over x and y together, SPLIT_K parts of k over z.
 //
 // Shared: SUBGROUPS · BUFFERS · max(TILE_N · 80, MMA_M · TILE_N · 4) bytes. Registers: 2 · FRAGMENTS_M · MMA_M · MMA_N /
@@ -17,9 +17,10 @@
 // Error: as gemm_subgroup_matrix.wgsl with f16 elements.
 //
 // Measured on an H200, mxfp4, n = k = 4096, µs with the conversion of x (about 5), m = 16, 32, 64: 13.9, 16.5, 21.4. Sixteen
-// subgroups with eight rounds written out; eight with sixteen for m = 64. Two rounds written out: 15.3, 18.9, 25.2. All
+// subgroups with all eight rounds written out; eight with sixteen for m = 64. Two rounds written out: 15.3, 18.9, 25.2. All
 // eight chunks on their way instead of two: 14.3, 16.7. Neighbouring subgroups with neighbouring chunks instead of runs of
-// their own: 0.1 to 0.5 more.
+// their own: 0.1 to 0.5 more. 4096 × 14336, m = 16, MBS 128 and nvfp4, all 28 rounds written out 33.5 and 36.0, eight 43.0
+// and 45.3.
 // At m = 16 it is latency: without reading weights 12.6, without reading x 13.9 (of 14.4), without decoding 14.3. At m = 64
 // reading x counts (19.9 of 24.4 without), as every workgroup reads all of it.
 // Lost: 64 columns a workgroup, 21.4 and with k in two parts 17.1 (m = 16), 34 and 25 (m = 64).
@@ -43,8 +44,8 @@ const CHUNKS = (K + 31u) / 32u;
 const ROW_FRAGMENTS = CHUNKS * CHUNK_FRAGMENTS;
 // Chunks of each of the subgroups that share k, one a round.
 const ROUNDS = (CHUNKS + SUBGROUPS * SPLIT_K - 1u) / (SUBGROUPS * SPLIT_K);
-// Rounds that are written out.
-const DEPTH = WRITTEN * AHEAD;
+// Rounds that are written out: all of them where k is not too long.
+const DEPTH = min(MOST_WRITTEN, (ROUNDS + AHEAD - 1u) / AHEAD) * AHEAD;
 const GROUPS = (ROUNDS + DEPTH - 1u) / DEPTH;
 const LEFT_SIZE = MMA_M * MMA_K / 8u;
 // Fours of neighbouring columns that a row of fragments has: at most one a thread.

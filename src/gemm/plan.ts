@@ -35,8 +35,12 @@ interface Preference {
 
 /** Workgroups that give every part of a large GPU something to do. */
 const BUSY_WORKGROUPS = 256;
-/** Likewise for kernels of which one fills a core: as many as a large GPU has of them. */
-const BUSY_CORES = 100;
+/** Cores of a large GPU, each of which one workgroup of a large tile fills. */
+const CORES = 128;
+/** How long two workgroups of gemm_subgroup_matrix_direct take on a core, in parts of one of gemm_subgroup_matrix. */
+const DIRECT_PAIR = 1.84;
+/** What cutting k in two costs, in parts of a product. */
+const SPLIT_COST = 0.2;
 /** Without matrices: up to this many rows of x, decoding weights again for every few rows beats filling tiles. */
 const GEMV_MAX_M = 160;
 /** Likewise where x is made integers for DP4A. */
@@ -57,13 +61,17 @@ const MATRIX_I8: Preference = { kernel: KERNELS.gemm_subgroup_matrix_i8, choose:
 function preferences({ m, n, activations: { kind } }: GemmProblem): readonly Preference[] {
   const rows = m <= GEMV_MAX_M ? [GEMV_F16, GEMV, TILED] : [TILED, GEMV];
   if (m <= GEMV_MATRIX_MAX_M) return rows;
-  // Matrices of f16 before those of int8, which are faster but know outliers of x only by a scale a row: tuners may take
-  // them. FP4 activations are made f16.
-  const several = Math.ceil(m / 128) * Math.ceil(n / 128) >= 2 * BUSY_CORES;
-  const matrices = [SKINNY, ...(several ? [DIRECT, MATRIX] : [MATRIX, DIRECT])];
+  const tiles = Math.ceil(m / 128) * Math.ceil(n / 128);
+  const direct = Math.ceil(tiles / (2 * CORES)) * DIRECT_PAIR < Math.ceil(tiles / CORES);
+  // FP4 activations are made f16. int8 is an allowance that is worth taking where there are many rows.
+  const matrices = [
+    SKINNY,
+    ...(kind === 'int8' ? [MATRIX_I8] : []),
+    ...(direct ? [DIRECT, MATRIX] : [MATRIX, DIRECT]),
+  ];
   const integers = kind === 'float' ? [] : [DP4A];
   const others = m <= GEMV_DP4A_MAX_M ? [...rows, ...integers] : [...integers, ...rows];
-  return [...matrices, ...(kind === 'int8' ? [MATRIX_I8] : []), ...others];
+  return [...matrices, ...others];
 }
 
 /**
@@ -157,7 +165,7 @@ function gemvF16Constants(p: GemmProblem): KernelConstants {
     return { X_ROWS: 1, ROWS: 2, DEPTH: p.n <= 4096 && p.k <= 4096 ? 4 : 2 };
   }
   if (p.m === 2) return { X_ROWS: 2 };
-  return { X_ROWS: 4, THREADS: p.m <= 4 && p.n * p.k < 2 ** 25 ? 256 : 128 };
+  return { X_ROWS: 4, THREADS: p.m <= 4 && p.n <= 4096 ? 256 : 128 };
 }
 
 function chooseGemv(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
@@ -202,7 +210,7 @@ function chooseSkinny(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
 
 function chooseMatrix(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
   // The fewest rows that hold x, or the most there are, then the most columns: what a tile reads is read for all of it.
-  // k in as few parts as keep all cores busy. With several workgroups a core, a variant made for that.
+  // k in as many parts as make rounds of all cores shortest. With several workgroups a core, a variant made for that.
   const all = fitting(kernel, p, caps);
   if (!all.length) return refused(kernel, p, caps);
   const most = Math.max(...all.map(tileM));
@@ -211,9 +219,11 @@ function chooseMatrix(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
   const wide = tall.filter((c) => tileN(c) === Math.max(...tall.map(tileN)));
   const parts = [...new Set(wide.map((c) => c.SPLIT_K!))].sort((a, b) => a - b);
   const workgroups = (split: number) => total(kernel.workgroups(wide.find((c) => c.SPLIT_K === split)!, p));
-  const split = parts.find((count) => workgroups(count) >= BUSY_CORES) ?? parts.at(-1)!;
+  const time = (split: number) =>
+    (Math.ceil(workgroups(split) / CORES) / split) * (1 + SPLIT_COST * Math.log2(split));
+  const split = parts.reduce((best, count) => (time(count) < time(best) ? count : best));
   const shapes = wide.filter((c) => c.SPLIT_K === split);
-  const several = workgroups(split) >= 2 * BUSY_CORES;
+  const several = workgroups(split) >= 2 * CORES;
   const constants = several ? shapes.at(-1)! : shapes[0]!;
   const reason =
     `m = ${p.m}: subgroup matrices, tiles of ${kernel.tileLabel(constants)}` +

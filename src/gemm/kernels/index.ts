@@ -56,7 +56,7 @@ export function describeShader(
     ],
     ...(kernel.quietDiagnostics && { quietDiagnostics: kernel.quietDiagnostics }),
     constants: { ...formatConstants(kernel, p), SPLIT_K: 1, ...c, ...epilogue.constants },
-    ...(kernel.repeats && { repeats: kernel.repeats(c) }),
+    ...(kernel.repeats && { repeats: kernel.repeats(c, p) }),
     aliases: epilogue.aliases,
     // Kernels may read the rows' largest scales as well.
     modules: [

@@ -89,6 +89,6 @@ export interface Kernel {
   /** Whether its shader is compiled for one k, the constant K. */
   readonly constantK?: boolean;
   /** Counts of lines that its shader repeats, besides its constants; see src/gpu/shader.ts. */
-  repeats?(c: KernelConstants): Readonly<Record<string, number>>;
+  repeats?(c: KernelConstants, p: GemmProblem): Readonly<Record<string, number>>;
   errors(c: KernelConstants, p: GemmProblem): ErrorModel;
 }

@@ -114,6 +114,15 @@ describe('planGemm', () => {
       expect(plan(128).reason).toMatch(/k in 4 parts to have 128 workgroups/);
     });
 
+    test('rounds of all cores count, not workgroups', () => {
+      // 92 tiles, which two parts would make 184: two rounds of half the length. 368 tiles: three rounds, or two of pairs.
+      const planned = [512, 2048].map((m) => planGemm(problem(m, 2880, 2880), matrices));
+      expect(planned.map(({ kernel, constants }) => [kernel, constants.SPLIT_K])).toEqual([
+        ['gemm_subgroup_matrix', 1],
+        ['gemm_subgroup_matrix', 1],
+      ]);
+    });
+
     test('few rows are multiplied as halves, unless f32 is asked for', () => {
       const kernels = [1, 4, 5].map((m) => plan(m, { precision: 'f32' }).kernel);
       expect(kernels).toEqual(['gemv', 'gemv', 'gemv']);
@@ -122,11 +131,15 @@ describe('planGemm', () => {
       expect(plan(1).reason).toMatch(/as halves/);
     });
 
-    test('int8 matrices need the allowance, weights that bear it, and no f16 matrices', () => {
+    test('int8 matrices need the allowance, many rows of x, and weights that bear it', () => {
       const caps: Caps = { ...matrices, tiers: matrices.tiers.filter((tier) => !tier.includes('f16')) };
       const int8 = { activations: 'int8', int8Snr: 45 } as const;
       expect(plan(512, int8, caps).kernel).toBe('gemm_subgroup_matrix_i8');
-      expect(plan(512, int8).kernel).toBe('gemm_subgroup_matrix');
+      expect([64, 65].map((m) => plan(m, int8).kernel)).toEqual([
+        'gemm_subgroup_matrix_skinny',
+        'gemm_subgroup_matrix_i8',
+      ]);
+      expect(plan(512, { ...int8, int8Snr: 20 }).kernel).toBe('gemm_subgroup_matrix');
       expect(plan(512, {}, caps).kernel).toBe('gemm_tiled');
       const spread = plan(512, { ...int8, int8Snr: 20 }, caps);
       expect(spread.kernel).toBe('gemm_dp4a');
