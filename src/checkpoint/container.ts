@@ -1,0 +1,30 @@
+/** What every checkpoint container offers, safetensors (one file or shards) and GGUF (one file or splits) alike. */
+import type { ReadOptions } from './byte-source.js';
+
+/** A tensor as it is stored. */
+export interface StoredTensor {
+  readonly name: string;
+  /** As the container calls it: a safetensors dtype (`F8_E4M3`), or a GGUF type (`MXFP4`). */
+  readonly dtype: string;
+  /** Slowest dimension first, whatever the container's own order; counts elements. */
+  readonly shape: readonly number[];
+  readonly byteLength: number;
+  /** Name of the file it is in. */
+  readonly file: string;
+}
+
+/** A container whose headers have been read and checked: what they say of tensors is true of the files. */
+export interface Container {
+  readonly kind: 'safetensors' | 'gguf';
+  /** What error messages call it. */
+  readonly name: string;
+  /** Of all files, by name. */
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
+  /** Text of the headers: safetensors `__metadata__`, or GGUF's values as text. */
+  readonly metadata: ReadonlyMap<string, string>;
+  /**
+   * Bytes `start` to `end` of a tensor, all of them by default. They may alias the source: read them, do not write them.
+   * @throws CheckpointError when the range does not lie inside the tensor, or the bytes cannot be had
+   */
+  read(tensor: StoredTensor, options?: ReadOptions & { start?: number; end?: number }): Promise<Uint8Array>;
+}
