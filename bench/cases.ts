@@ -165,10 +165,7 @@ export function selectCases(selection: CaseSelection): BenchCase[] {
       ),
     ),
   );
-  const pattern = selection.filter === undefined ? undefined : regularExpression(selection.filter);
-  const kept = pattern
-    ? cases.filter(({ id, names }) => [id, ...names].some((text) => pattern.test(text)))
-    : cases;
+  const kept = cases.filter(caseFilter(selection.filter));
   if (kept.length) {
     const skipped = new Set(selection.skip);
     return kept.filter(({ id }) => !skipped.has(id));
@@ -182,6 +179,12 @@ export function selectCases(selection: CaseSelection): BenchCase[] {
 function parseType(type: string): 'f32' | 'f16' {
   if (type === 'f32' || type === 'f16') return type;
   throw new InvalidArgumentError('bench', `unknown type ${JSON.stringify(type)} of x and y; take f32 or f16`);
+}
+
+/** Whether a case's id or layer matches a regular expression; without one, all do. */
+export function caseFilter(filter: string | undefined): (c: Pick<BenchCase, 'id' | 'names'>) => boolean {
+  const pattern = filter === undefined ? /^/ : regularExpression(filter);
+  return ({ id, names }) => [id, ...names].some((text) => pattern.test(text));
 }
 
 function regularExpression(text: string): RegExp {

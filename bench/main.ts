@@ -1,9 +1,11 @@
 /** The benchmark's command: measures on a host, prints, writes, compares. See bench/README.md. */
+
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { InvalidArgumentError as BadArgumentError, Fp4Error } from '../src/errors.js';
 import type { Preset } from './cases.js';
+import { caseFilter } from './cases.js';
 import { runInChromium } from './chromium-host.js';
 import { compare, differenceOfPlace, parsePart } from './compare.js';
 import { toMarkdown } from './markdown.js';
@@ -106,7 +108,7 @@ const program = new Command('bench')
 async function main(options: Options): Promise<void> {
   // Read before anything is measured, so that a wrong name costs no time.
   const earlier = options.compare ? earlierResults(options.compare) : undefined;
-  const file = options.input ? readResults(options.input) : await measure(options);
+  const file = options.input ? matching(readResults(options.input), options.filter) : await measure(options);
   if (options.json) console.log(JSON.stringify(file, null, 1));
   else if (options.markdown !== '-') console.log(formatResults(file));
   if (options.markdown === '-') console.log(toMarkdown(file));
@@ -143,6 +145,11 @@ function earlierResults(path: string): (environment: Environment) => BenchFile |
 function readResults(path: string): BenchFile {
   if (!existsSync(path)) throw new BadArgumentError('bench', `${path} is not there`);
   return parseBenchFile(readFileSync(path, 'utf8'), path);
+}
+
+function matching(file: BenchFile, filter: string | undefined): BenchFile {
+  const matches = caseFilter(filter);
+  return { ...file, rows: file.rows.filter((row) => matches(row.case)) };
 }
 
 async function measure(o: Options): Promise<BenchFile> {
