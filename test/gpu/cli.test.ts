@@ -35,15 +35,10 @@ describe('gemm', () => {
   test('runs with no argument on the sample and prints one table', async () => {
     await gemm({ m: [1], seed: 1 });
     const [table] = printed;
-    for (const text of [
-      'adapter:',
-      'model.layers.3.mlp.down_proj.weight',
-      'SQNR w dB',
-      'four-over-six',
-      'gemv.nvfp4',
-    ]) {
+    for (const text of ['adapter:', 'model.layers.3.mlp.down_proj.weight', 'SQNR w dB', 'four-over-six']) {
       expect(table).toContain(text);
     }
+    expect(table).toMatch(/gemv(_f16)?\.nvfp4/);
     expect(process.exitCode).toBeUndefined();
   });
 
@@ -100,8 +95,9 @@ describe('gemm', () => {
   test('y in f16', async (context) => {
     const { caps } = JSON.parse(await doctorJson());
     if (!caps.tiers.includes('f16')) context.skip('the adapter has no f16');
-    const { rows } = await run({ json: true, m: [2], format: ['mxfp4'], y: 'f16' });
-    expect(rows[0].kernel).toContain('.y16.');
+    // So many rows that products are f32.
+    const { rows } = await run({ json: true, m: [161], format: ['mxfp4'], y: 'f16' });
+    expect(rows[0].kernel).toMatch(/gemm_tiled\..*\.y16\./);
     expect(rows[0].errorOfBound).toBeLessThanOrEqual(1);
     // Most of the bound is the rounding to f16, and some sum comes near it.
     expect(rows[0].errorOfBound).toBeGreaterThan(0.2);
