@@ -1,5 +1,5 @@
 /**
- * Where checkpoint bytes come from. Every container reader (safetensors now, GGUF next) sees only a `ByteSource`,
+ * Where checkpoint bytes come from. Every container reader (safetensors, GGUF) sees only a `ByteSource`,
  * so a file on disk, a `File` the user dropped on a page and an array in memory are all the same to it.
  */
 import { CheckpointError } from '../errors.js';
