@@ -129,8 +129,9 @@ export function blockLayout(layout: BlockLayout, context: Context): Layout {
   const count = experts ?? 1;
   if (global) {
     requireTensor(global.tensor, global.tensor.name, ['F32'], context);
-    const values = global.tensor.shape.reduce((product, size) => product * size, 1);
-    if (values !== 1 && values !== count) {
+    // [] or [1] is one for all; [experts], [experts, 1, 1] one each.
+    const [first = 1, ...rest] = global.tensor.shape;
+    if (!(first === count || (first === 1 && rest.length === 0)) || rest.some((size) => size !== 1)) {
       context.fail(
         `global scale ${quote(global.tensor.name)} is ${showShape(global.tensor.shape)}, for ${count} matrices`,
       );

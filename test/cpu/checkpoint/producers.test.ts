@@ -545,6 +545,46 @@ describe('hostile siblings', () => {
     }
   });
 
+  it('sizes of each convention that do not fit', async () => {
+    const nvfp4 = randomLogical('nvfp4', 16, 48, 1);
+    const comfy = stored.comfy(nvfp4);
+    const layer = 'diffusion_model.blocks.0.attn.qkv';
+    const plain = e4m3([16, 3], nvfp4.scales.flat());
+    await expectBroken(
+      change(comfy, { [`${layer}.weight_scale`]: plain }),
+      'need swizzled scales of [128, 4]',
+    );
+    const unpadded = u8([15, 24], new Array(360).fill(0));
+    await expectBroken(change(comfy, { [`${layer}.weight`]: unpadded }), 'not padded to multiples of 16');
+
+    const torchAo = stored.torchAo(nvfp4, true);
+    await expectBroken(
+      change(torchAo, { 'layers.0.proj._weight_scale': plain }),
+      'need 512 bytes of swizzled scales',
+    );
+
+    const blocks = (shape: number[]) => u8(shape, new Array(shape.reduce((a, b) => a * b)).fill(0));
+    const gptOss = stored.gptOss([randomLogical('mxfp4', 6, 96, 1)]);
+    const name = `${gptOss.matrix}_blocks`;
+    await expectBroken(
+      change(gptOss, { [name]: blocks([1, 6, 6, 8]) }),
+      'blocks of 8 bytes; 32 values take 16',
+      0,
+    );
+    await expectBroken(change(gptOss, { [name]: blocks([1, 3, 6, 16]) }), 'do not match', 0);
+    await expectBroken(change(gptOss, { [name]: blocks([6, 3, 16]) }), 'it must have 4 dimensions');
+
+    const experts = stored.modelOptExperts([randomLogical('nvfp4', 10, 48, 1)]);
+    const globals = { [`${experts.matrix}_weight_scale_2`]: f32([3], [1, 1, 1]) };
+    await expectBroken(change(experts, globals), 'is [3], for 1 matrices', 0);
+    const twice = { [experts.matrix]: u8([2, 24, 10], new Array(480).fill(0)) };
+    await expectBroken(change(experts, twice), 'differ in experts', 0);
+
+    const macro = { 'w.fp4_macro_scales': u8([3, 4], new Array(12).fill(0)) };
+    await expectBroken(change(FIXTURES['ours mxfp4 MBS']!(), macro), 'for no macro block of 128, 64, 32');
+    await expectBroken(change(FIXTURES['ours nvfp4, rotated']!(), macro), 'goes with mxfp4');
+  });
+
   it('codes with a size of zero', async () => {
     const tensors = {
       'a.weight': u8([0, 16], []),
