@@ -5,18 +5,22 @@
  */
 import type { Producer } from './producer.js';
 
+const PARTS = [
+  '.absmax',
+  '.quant_map',
+  '.nested_absmax',
+  '.nested_quant_map',
+  '.quant_state.bitsandbytes__fp4',
+  '.quant_state.bitsandbytes__nf4',
+];
+
 export const bitsAndBytes: Producer = {
   id: 'bitsandbytes',
   detect(tensor, siblings) {
     const { name } = tensor;
-    const parts = [
-      'absmax',
-      'quant_map',
-      'nested_absmax',
-      'nested_quant_map',
-      'quant_state.bitsandbytes__fp4',
-      'quant_state.bitsandbytes__nf4',
-    ].map((suffix) => siblings.get(`${name}.${suffix}`));
+    // Asked of every tensor: of most files, that none has such a name is all there is to know.
+    if (!PARTS.some((suffix) => siblings.hasSuffix(suffix))) return undefined;
+    const parts = PARTS.map((suffix) => siblings.get(name + suffix));
     // Also where X itself says BF16: codes may be stored under any dtype.
     if (parts.every((part) => part === undefined)) return undefined;
     return {

@@ -26,6 +26,7 @@ const FLATTENED = /^(.*\.)?_([^.]+)_qdata$/;
 export const torchAo: Producer = {
   id: 'torchao',
   detect(tensor, siblings) {
+    if (!tensor.name.endsWith('_qdata')) return undefined;
     const [, module = '', parameter] = FLATTENED.exec(tensor.name) ?? [];
     if (parameter === undefined) return undefined;
     const name = module + parameter;
