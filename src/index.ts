@@ -1,7 +1,25 @@
 /** fp4-webgpu: 4-bit floating-point quantization and matrix multiplication on WebGPU. */
 export { type ByteSource, blobSource, bytesSource } from './checkpoint/byte-source.js';
+export type { Container, StoredTensor } from './checkpoint/container.js';
+export type { Dtype, FloatDtype } from './checkpoint/dtype.js';
 export { type FloatMatrix, readMatrix } from './checkpoint/matrix-source.js';
+export {
+  type Checkpoint,
+  type MatrixInfo,
+  type MatrixOptions,
+  type OpenCheckpointOptions,
+  openCheckpoint,
+  type RefusedMatrix,
+} from './checkpoint/open.js';
+export { matrixTensors } from './checkpoint/producers/canonical.js';
 export { readSafetensorsHeader, type SafetensorsFile, type TensorInfo } from './checkpoint/safetensors.js';
+export type { OpenSibling, Progress } from './checkpoint/shards.js';
+export { type UrlSourceOptions, urlSource } from './checkpoint/url-source.js';
+export {
+  type SafetensorsMetadata,
+  type TensorData,
+  writeSafetensors,
+} from './checkpoint/write-safetensors.js';
 export {
   CheckpointError,
   DeviceLostError,

@@ -1,11 +1,69 @@
 /** fp4-webgpu/node: what only Node.js has, a WebGPU implementation to load (Dawn) and files to read. */
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { UnsupportedError } from './errors.js';
+import { mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type FileSource, openFile } from './checkpoint/file-source.js';
+import { type Checkpoint, type OpenCheckpointOptions, openCheckpoint } from './checkpoint/open.js';
+import { InvalidArgumentError, UnsupportedError } from './errors.js';
 import type { TuneStorage } from './gemm/tune.js';
 import { type Gpu, type RequestGpuOptions, requestGpu } from './gpu/gpu.js';
 
-export { openFile } from './checkpoint/file-source.js';
+export { openFile };
+
+/** A checkpoint on disk. It holds its files open until `close()`, which `await using` calls by itself. */
+export interface CheckpointFile extends Checkpoint, AsyncDisposable {
+  /** Gives the descriptors back; later reads throw. A second call does nothing. */
+  close(): Promise<void>;
+}
+
+const INDEX_FILE = 'model.safetensors.index.json';
+
+/**
+ * {@link openCheckpoint} of a safetensors file, an index, or a directory that holds an index, or one safetensors file.
+ * Other files are looked for beside it.
+ * @param path a path, or a `file:` URL
+ * @throws InvalidArgumentError where a directory holds neither, or several files without an index
+ */
+export async function openCheckpointFile(
+  path: string | URL,
+  options: Omit<OpenCheckpointOptions, 'open'> = {},
+): Promise<CheckpointFile> {
+  const file = await findCheckpoint(path instanceof URL ? fileURLToPath(path) : path);
+  const opened: Promise<FileSource>[] = [];
+  const open = (target: string) => {
+    const source = openFile(target);
+    opened.push(source);
+    return source;
+  };
+  const close = async () => {
+    // Those that are still being opened as well, after an error in another.
+    for (const result of await Promise.allSettled(opened)) {
+      if (result.status === 'fulfilled') await result.value.close();
+    }
+  };
+  try {
+    const source = await open(file);
+    const beside = (name: string) => open(join(dirname(file), name));
+    const checkpoint = await openCheckpoint(source, { ...options, open: beside });
+    return { ...checkpoint, close, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** The file to open for a path: itself, or what a directory holds. */
+async function findCheckpoint(path: string): Promise<string> {
+  const stats = await stat(path).catch(() => undefined);
+  // What is not there, or is no file, is `openFile`'s to say.
+  if (!stats?.isDirectory()) return path;
+  const names = await readdir(path);
+  if (names.includes(INDEX_FILE)) return join(path, INDEX_FILE);
+  const files = names.filter((name) => name.endsWith('.safetensors') || name.endsWith('.gguf'));
+  if (files.length === 1) return join(path, files[0]!);
+  const problem = files.length === 0 ? 'no checkpoint' : `${files.length} files of checkpoints and no index`;
+  throw new InvalidArgumentError('checkpoint', `${path}: holds ${problem}; name the file to open`);
+}
 
 export interface DawnOptions {
   /** 'vulkan', 'metal', 'd3d12', …; Dawn's choice by default. */

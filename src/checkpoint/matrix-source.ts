@@ -47,10 +47,14 @@ const SUGGESTIONS = 3;
 function requireTensor(source: ByteSource, file: SafetensorsFile, name: string): TensorInfo {
   const info = file.tensors.get(name);
   if (info) return info;
-  const near = nearNames(name, file.tensors.keys());
-  const remedy =
-    near.length > 0 ? `near it: ${near.map(quote).join(', ')}` : `none of its ${file.tensors.size} is near`;
+  const remedy = suggestNames(name, [...file.tensors.keys()]);
   throw new InvalidArgumentError('checkpoint', `${source.name}: no tensor ${quote(name)}; ${remedy}`);
+}
+
+/** What an error about an unknown name says of those that there are. */
+export function suggestNames(name: string, names: readonly string[]): string {
+  const near = nearNames(name, names);
+  return near.length > 0 ? `near it: ${near.map(quote).join(', ')}` : `none of its ${names.length} is near`;
 }
 
 /** The names that share the most letter pairs with `name`, best first. */
