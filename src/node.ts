@@ -19,7 +19,7 @@ export interface CheckpointFile extends Checkpoint, AsyncDisposable {
 const INDEX_FILE = 'model.safetensors.index.json';
 
 /**
- * {@link openCheckpoint} of a safetensors file, an index, or a directory that holds an index, or one safetensors file.
+ * {@link openCheckpoint} of a safetensors file, an index, a GGUF file, or a directory that holds an index or one model.
  * Other files are looked for beside it.
  * @param path a path, or a `file:` URL
  * @throws InvalidArgumentError where a directory holds neither, or several files without an index
@@ -61,6 +61,10 @@ async function findCheckpoint(path: string): Promise<string> {
   if (names.includes(INDEX_FILE)) return join(path, INDEX_FILE);
   const files = names.filter((name) => name.endsWith('.safetensors') || name.endsWith('.gguf'));
   if (files.length === 1) return join(path, files[0]!);
+  // The files of one split model.
+  const split = /-\d{5}-of-(\d{5})\.gguf$/;
+  const models = new Set(files.map((name) => (split.test(name) ? name.replace(split, '-$1') : name)));
+  if (models.size === 1) return join(path, files.sort()[0]!);
   const problem = files.length === 0 ? 'no checkpoint' : `${files.length} files of checkpoints and no index`;
   throw new InvalidArgumentError('checkpoint', `${path}: holds ${problem}; name the file to open`);
 }

@@ -6,6 +6,7 @@ import { Fp4Error } from '../errors.js';
 import { LAYER_FORMATS } from '../gemm/layers-selftest.js';
 import { doctor } from './doctor.js';
 import { gemm } from './gemm.js';
+import { inspect } from './inspect.js';
 import { MODEL_LAYERS } from './model-layers.js';
 import { selftest } from './selftest.js';
 
@@ -75,6 +76,14 @@ onGpu(program.command('gemm'))
 onGpu(program.command('doctor'))
   .description('print the adapter, its features, limits and capability tiers, and what is missing')
   .action(doctor);
+
+program
+  .command('inspect <checkpoint>')
+  .description(
+    'list the matrices of a checkpoint (file, folder or URL), who wrote them and what cannot be loaded',
+  )
+  .option('--json', 'print JSON instead of tables')
+  .action(inspect);
 
 onGpu(program.command('selftest'))
   .description(
