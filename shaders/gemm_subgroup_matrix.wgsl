@@ -7,8 +7,9 @@
 //
 // A workgroup of SUBGROUPS_M × SUBGROUPS_N subgroups computes TILE_M × TILE_N of y, a subgroup FRAGMENTS_M ×
 // FRAGMENTS_N fragments of it. In steps of TILE_K along k it copies its tile of x to workgroup memory and decodes the
-// weights of its columns beside it, once; what the next step needs is on its way while the matrices multiply. Rows in
-// workgroup memory are followed by sixteen empty bytes, so that the rows of a fragment lie in different banks.
+// weights of its columns beside it, once: X_LOADS pieces of sixteen bytes and W_LOADS chunks a thread. What the next step
+// needs is on its way while the matrices multiply. Rows in workgroup memory are followed by sixteen empty bytes, so that
+// the rows of a fragment lie in different banks.
 // At the end each subgroup lays a row of fragments down in the same memory, to scale and store it row by row.
 // Fragments need names, as drivers keep arrays of matrices that loops index in local memory, and offsets into workgroup
 // memory have to be constants, as others are checked and selected at run time. So it is cut into parts of PART_ROWS rows.
@@ -50,9 +51,6 @@ const STEP_CHUNKS = TILE_K / 32u;
 // Pieces of sixteen bytes that a row of x has in a step, and a tile of it.
 const STEP_VECTORS = TILE_K * ELEMENT_BYTES / 16u;
 const TILE_VECTORS = TILE_M * STEP_VECTORS;
-// Pieces of x that a thread copies in a step, and chunks of w that it decodes.
-const X_LOADS = TILE_VECTORS / THREADS;
-const W_LOADS = TILE_N * STEP_CHUNKS / THREADS;
 
 // In words of workgroup memory (tile_*.wgsl): a row, a row of sums and a fragment of one.
 const ROW = (TILE_K * ELEMENT_BYTES + 16u) / WORD;

@@ -7,9 +7,9 @@
 //
 // A workgroup of SUBGROUPS_M × SUBGROUPS_N subgroups computes TILE_M × TILE_N of y, a subgroup FRAGMENTS_M ×
 // FRAGMENTS_N fragments of it. In steps of TILE_K along k the workgroup decodes and scales the weights of its columns
-// into workgroup memory, once; fragments of x are loaded straight from memory, where they lie in one piece. The codes of
-// the next step are on their way while the matrices multiply. Rows of w in workgroup memory are followed by an empty
-// vec4, so that the rows of a fragment lie in different banks.
+// into workgroup memory, once, LOADS chunks a thread; fragments of x are loaded straight from memory, where they lie in
+// one piece. The codes of the next step are on their way while the matrices multiply. Rows of w in workgroup memory are
+// followed by an empty vec4, so that the rows of a fragment lie in different banks.
 // At the end each subgroup lays its sums down in its part of the same memory, two fragments at a time, to scale and store
 // them row by row.
 // Fragments need names, as drivers keep arrays of matrices that loops index in local memory, and offsets into workgroup
@@ -43,8 +43,6 @@ const SUBGROUP_N = FRAGMENTS_N * MMA_N;
 const TILE_M = SUBGROUPS_M * SUBGROUP_M;
 const TILE_N = SUBGROUPS_N * SUBGROUP_N;
 const STEP_CHUNKS = TILE_K / 32u;
-// Chunks of w that a thread decodes a step.
-const LOADS = TILE_N * STEP_CHUNKS / THREADS;
 // vec4s of a row of w in workgroup memory.
 const ROW = TILE_K / 8u + 1u;
 // The tile of w is cut into as many parts as there are subgroups, so that indices inside a part are constant.

@@ -5,7 +5,7 @@
 // w_codes   kernel order: vec4<u32>[blocks of 32 rows, chunks of 32 codes, 32]
 //
 // A workgroup computes TILE_N columns of y for FRAGMENTS_M fragments of rows. Its SUBGROUPS subgroups split k between
-// them, a chunk of 32 a round; SPLIT_K workgroups may split it further. A lane decodes the chunk of one or two rows of w
+// them, a chunk of 32 a round; SPLIT_K workgroups may split it further. A lane decodes the chunk of LANE_ROWS rows of w
 // into one of BUFFERS parts of workgroup memory that its subgroup has; rows there are followed by an empty vec4, so that
 // they lie in different banks. Rounds are written out, up to MOST_WRITTEN · AHEAD of them, with the codes of AHEAD on their way:
 // handing codes from one variable to the next would wait for them. At the end the subgroups' sums meet in the same memory.
@@ -34,8 +34,6 @@ alias Sum = subgroup_matrix_result<f32, MMA_N, MMA_M>;
 
 const THREADS = SUBGROUPS * SUBGROUP_SIZE;
 const TILE_N = 2u * MMA_N;
-// Rows of w that a lane decodes: one or two.
-const LANE_ROWS = TILE_N / SUBGROUP_SIZE;
 const ROW = 5u;
 const PART = max(TILE_N * ROW, MMA_M * TILE_N / 4u);
 const CHUNK_FRAGMENTS = 32u / MMA_K;

@@ -3,11 +3,6 @@
 
 @group(0) @binding(4) var<storage, read> w_macro: array<u32>;
 
-// Byte of macro block `index` of weight row `row`.
-fn macro_byte(row: u32, index: u32) -> u32 {
-  return row_byte(w_macro[byte_word(row, index, (size_k() + MACRO_SIZE - 1u) / MACRO_SIZE)], row);
-}
-
 // 1/f, good to 2.5 ULP as divisions are.
 fn macro_quotient(byte: u32) -> f32 {
   return 1.0 / bitcast<f32>(0x3F800000u | (byte << 15u));
@@ -16,11 +11,6 @@ fn macro_quotient(byte: u32) -> f32 {
 // Likewise, and exact where f = 1.
 fn macro_inverse(byte: u32) -> f32 {
   return select(macro_quotient(byte), 1.0, byte == 0u);
-}
-
-// 1/f of the macro block that block `block` of weight row `row` belongs to.
-fn macro_scale(row: u32, block: u32) -> f32 {
-  return macro_inverse(macro_byte(row, block / (MACRO_SIZE / BLOCK_SIZE)));
 }
 
 // Factors of rows j, 8 + j, … of a block of rows, for a chunk, and 1/f of row 8 · i + j out of them.

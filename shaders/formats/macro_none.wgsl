@@ -1,9 +1,5 @@
 // No Macro Block Scaling.
 
-fn macro_scale(row: u32, block: u32) -> f32 {
-  return 1.0;
-}
-
 fn macro_word(block: u32, chunk: u32, j: u32) -> u32 {
   return 0u;
 }

@@ -14,21 +14,7 @@ fn chunk_index(row: u32, chunk: u32) -> u32 {
   return (row / 32u * chunks_per_row() + chunk) * 32u + row % 32u;
 }
 
-// Index of the word with byte `i` of a row in a field that has `width` bytes a row, and that byte out of it.
+// Index of the word with byte `i` of a row in a field that has `width` bytes a row.
 fn byte_word(row: u32, i: u32, width: u32) -> u32 {
   return (row / 32u * width + i) * 8u + row % 8u;
-}
-
-fn row_byte(word: u32, row: u32) -> u32 {
-  return (word >> (row % 32u / 8u * 8u)) & 0xFFu;
-}
-
-// Byte of block `block` of row `row`.
-fn scale_byte(row: u32, block: u32) -> u32 {
-  return row_byte(w_scales[byte_word(row, block, chunks_per_row() * (32u / BLOCK_SIZE))], row);
-}
-
-// Scale of block `block` of row `row`.
-fn block_scale(row: u32, block: u32) -> f32 {
-  return scale_value(scale_byte(row, block));
 }

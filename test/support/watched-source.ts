@@ -5,6 +5,8 @@ export interface WatchedSource extends ByteSource {
   readonly reads: [start: number, end: number][];
   /** Bytes read so far. */
   readonly total: number;
+  /** Bytes of the largest read. */
+  readonly largest: number;
 }
 
 export function watchedSource(bytes: Uint8Array, name = 'model.safetensors'): WatchedSource {
@@ -15,6 +17,9 @@ export function watchedSource(bytes: Uint8Array, name = 'model.safetensors'): Wa
     reads,
     get total() {
       return reads.reduce((sum, [start, end]) => sum + end - start, 0);
+    },
+    get largest() {
+      return reads.reduce((largest, [start, end]) => Math.max(largest, end - start), 0);
     },
     async read(start, end, options) {
       options?.signal?.throwIfAborted();

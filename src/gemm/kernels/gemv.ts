@@ -22,8 +22,11 @@ const VARIANTS: readonly KernelConstants[] = [
   variant(4, 256, 4, 32, 1),
 ];
 
-/** vec4s of workgroup memory for a chunk of x, the last one empty; see shaders/x_rows_*.wgsl. */
-const xChunk = (c: KernelConstants) => 8 * c.X_ROWS! + 1;
+/** Bytes of workgroup memory where a chunk of `rows` rows of x takes `xChunk` vec4s. */
+const shared =
+  (xChunk: (rows: number) => number): Kernel['sharedBytes'] =>
+  (c) =>
+    c.SLAB! * xChunk(c.X_ROWS!) * 16 + c.THREADS! * c.ROWS! * c.X_ROWS! * 4;
 
 export const gemv: Kernel = {
   id: 'gemv',
@@ -33,7 +36,8 @@ export const gemv: Kernel = {
   variants: () => VARIANTS,
   tileLabel: (c) => `${c.X_ROWS}x${8 * c.ROWS!}x${c.THREADS}x${c.SLAB}x${c.DEPTH}`,
   threads: (c) => c.THREADS!,
-  sharedBytes: (c) => c.SLAB! * xChunk(c) * 16 + c.THREADS! * c.ROWS! * c.X_ROWS! * 4,
+  // The last vec4 is empty; see shaders/x_rows_*.wgsl.
+  sharedBytes: shared((rows) => 8 * rows + 1),
   workgroups: (c, p) => ({
     x: Math.ceil(p.n / 32) * (4 / c.ROWS!),
     y: 1,
@@ -71,9 +75,6 @@ const F16_VARIANTS: readonly KernelConstants[] = [
   variant(4, 128, 4, 16, 1),
 ];
 
-/** vec4s of workgroup memory for a chunk of x; see shaders/x_halves.wgsl. */
-const xHalvesChunk = (c: KernelConstants) => (4 * c.X_ROWS! + Math.ceil(c.X_ROWS! / 2)) | 1;
-
 /** gemv with products of halves. */
 export const gemvF16: Kernel = {
   ...gemv,
@@ -82,7 +83,8 @@ export const gemvF16: Kernel = {
   enables: ['f16'],
   precision: 'f16',
   variants: () => F16_VARIANTS,
-  sharedBytes: (c) => c.SLAB! * xHalvesChunk(c) * 16 + c.THREADS! * c.ROWS! * c.X_ROWS! * 4,
+  // See shaders/x_halves.wgsl.
+  sharedBytes: shared((rows) => (4 * rows + Math.ceil(rows / 2)) | 1),
   modules: (c, p) => [
     MODULES.e2m1Pairs,
     X_MODULES[p.x],

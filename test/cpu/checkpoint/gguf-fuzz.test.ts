@@ -5,11 +5,11 @@ import { fromGgufBlocks, toGgufBlocks } from '../../../src/checkpoint/ggml-block
 import { GGML_TYPES } from '../../../src/checkpoint/ggml-types.js';
 import { openGguf } from '../../../src/checkpoint/gguf.js';
 import { CheckpointError, InvalidArgumentError, UnsupportedError } from '../../../src/errors.js';
-import { countingSource } from '../../support/counting-source.js';
 import { SPLIT_1, SPLIT_2, WHOLE } from '../../support/gguf-samples.js';
 import { concat, ggufFile, items, pair, u32, u64 } from '../../support/gguf-writer.js';
 import { naiveGguf } from '../../support/naive-gguf.js';
 import { Random } from '../../support/random.js';
+import { watchedSource } from '../../support/watched-source.js';
 
 const random = new Random(20);
 const randomBytes = (length: number) => Uint8Array.from({ length }, () => random.integer(0, 255));
@@ -146,16 +146,16 @@ describe('mutants', () => {
       // The long file costs more, so it has fewer turns.
       let bytes: Uint8Array = run % 20 === 0 ? LONG : random.pick([WHOLE, MIXED]);
       for (let times = random.integer(1, 3); times > 0 && bytes.length > 0; times--) bytes = mutate(bytes);
-      const source = countingSource(bytes);
+      const source = watchedSource(bytes);
       const start = performance.now();
       try {
         const container = await openGguf([source]);
-        expect(source.bytesRead).toBeLessThanOrEqual(2 * bytes.length);
+        expect(source.total).toBeLessThanOrEqual(2 * bytes.length);
         await expectTrue(container, bytes);
         accepted++;
       } catch (error) {
         if (!isTyped(error)) throw new Error(`mutant ${run}`, { cause: error });
-        expect(source.bytesRead).toBeLessThanOrEqual(2 * bytes.length);
+        expect(source.total).toBeLessThanOrEqual(2 * bytes.length);
         refused++;
       }
       expect(performance.now() - start, `mutant ${run}`).toBeLessThan(2000);
@@ -172,7 +172,7 @@ describe('mutants', () => {
       const files: Uint8Array[] = [SPLIT_1, SPLIT_2];
       const which = random.integer(0, 1);
       files[which] = mutate(files[which]!);
-      const sources = files.map((bytes, i) => countingSource(bytes, `${i}.gguf`));
+      const sources = files.map((bytes, i) => watchedSource(bytes, `${i}.gguf`));
       try {
         const container = await openGguf(sources);
         expect(container.tensors.size).toBe(3);
