@@ -12,8 +12,7 @@
 // whose largest value is below 2^-112 are zero, so that both divisions stay in the range of f32; where there is NaN or
 // Inf, the scale is NaN and integers are 0.
 //
-// A workgroup takes a row, a thread eight values at a time: the first sixteen stay in registers between the search for
-// the largest and rounding, what is left is read again.
+// A workgroup takes a row, a thread eight values at a time (row_values.wgsl).
 // Shared: 4 bytes. Features: subgroups.
 
 struct Conversion {
@@ -29,29 +28,6 @@ struct Conversion {
 const NAN_BITS = 0x7FC00000u;
 // Pairs of words that a tile has of each row.
 const STEP = TILE_K / 8u;
-
-var<workgroup> largest_bits: atomic<u32>;
-
-struct Eight {
-  low: vec4<f32>,
-  high: vec4<f32>,
-}
-
-// Values 8 · i and on of a row; zero past its end.
-fn load_x8(row: u32, i: u32) -> Eight {
-  if (i >= conversion.k / 8u) {
-    return Eight();
-  }
-  let at = row * (conversion.k / 4u) + 2u * i;
-  return Eight(load_x4(at), load_x4(at + 1u));
-}
-
-fn magnitude(value: Eight) -> u32 {
-  let low = bitcast<vec4<u32>>(value.low) & vec4<u32>(0x7FFFFFFFu);
-  let high = bitcast<vec4<u32>>(value.high) & vec4<u32>(0x7FFFFFFFu);
-  let larger = max(low, high);
-  return max(max(larger.x, larger.y), max(larger.z, larger.w));
-}
 
 fn round8(value: Eight, factor: f32) -> vec2<u32> {
   let a = bitcast<vec4<u32>>(vec4<i32>(round(value.low * factor))) & vec4<u32>(0xFFu);
@@ -73,27 +49,8 @@ fn main(
     return;
   }
   let cols8 = conversion.cols / 8u;
-  let first = thread;
-  let end = cols8;
-  var held0 = Eight();
-  var held1 = Eight();
-  if (first < end) {
-    held0 = load_x8(row, first);
-  }
-  if (first + WORKGROUP < end) {
-    held1 = load_x8(row, first + WORKGROUP);
-  }
-  var most = max(magnitude(held0), magnitude(held1));
-  for (var i = first + 2u * WORKGROUP; i < end; i += WORKGROUP) {
-    most = max(most, magnitude(load_x8(row, i)));
-  }
-  most = subgroupMax(most);
-  if (subgroupElect()) {
-    atomicMax(&largest_bits, most);
-  }
-  workgroupBarrier();
-
-  let largest = atomicLoad(&largest_bits);
+  hold_row(row, thread);
+  let largest = largest_of_row(row, cols8, thread);
   var factor = 0.0;
   var scale = 0u;
   let bad = largest >= 0x7F800000u;
@@ -113,14 +70,8 @@ fn main(
   if (thread == 0u) {
     scales[row] = scale;
   }
-  for (var i = first; i < end; i += WORKGROUP) {
-    var value = held0;
-    if (i != first) {
-      value = held1;
-      if (i != first + WORKGROUP) {
-        value = load_x8(row, i);
-      }
-    }
+  for (var i = thread; i < cols8; i += WORKGROUP) {
+    let value = row_value(row, i, thread);
     var pair = vec2<u32>();
     if (!bad) {
       pair = round8(value, factor);

@@ -54,6 +54,7 @@ import int8ScaleMxfp4 from '../../shaders/operands/int8_scale_mxfp4.wgsl?raw';
 import int8ScaleNvfp4 from '../../shaders/operands/int8_scale_nvfp4.wgsl?raw';
 import widen from '../../shaders/operands/widen.wgsl?raw';
 import packBytes from '../../shaders/pack/bytes.wgsl?raw';
+import rowValues from '../../shaders/operands/row_values.wgsl?raw';
 import packCodes from '../../shaders/pack/codes.wgsl?raw';
 import packProblem from '../../shaders/pack/problem.wgsl?raw';
 import packRowMax from '../../shaders/pack/row_max.wgsl?raw';
@@ -165,8 +166,9 @@ export const halfChunks = (p: Pick<GemmProblem, 'format' | 'macroSize'>): readon
 
 const NAN_ROWS = module('nan_rows', nanRows);
 export const HADAMARD = module('hadamard', hadamard);
-export const HALF_FRAGMENTS = module('operands/half_fragments', halfFragments);
-export const INT8_ROWS = module('operands/int8_rows', int8Rows);
+const ROW_VALUES = module('operands/row_values', rowValues);
+export const HALF_FRAGMENTS = [ROW_VALUES, module('operands/half_fragments', halfFragments)];
+export const INT8_ROWS = [ROW_VALUES, module('operands/int8_rows', int8Rows)];
 
 /** What elements of subgroup matrices are, and the words of their tiles. */
 export const MATRIX_MODULES = {

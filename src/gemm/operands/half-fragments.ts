@@ -26,8 +26,14 @@ export async function createHalfFragments(
   const { device } = gpu;
   const pipeline = await compileStage(gpu, {
     label: `half_fragments.${x}.${spec.fragmentM}x${spec.fragmentK}`,
-    constants: { WORKGROUP, FRAGMENT_M: spec.fragmentM, FRAGMENT_K: spec.fragmentK },
-    modules: [X_MODULES[x], HALF_FRAGMENTS],
+    enables: ['subgroups'],
+    constants: {
+      WORKGROUP,
+      FRAGMENT_M: spec.fragmentM,
+      FRAGMENT_K: spec.fragmentK,
+      X_HALVES: x === 'f16',
+    },
+    modules: [X_MODULES[x], ...HALF_FRAGMENTS],
   });
   const rows = roundUp(m, spec.tileM);
   const cols = roundUp(k, spec.tileK);

@@ -25,7 +25,7 @@ export async function createInt8Rows(
     label: `int8_rows.${x}.${tileM}x${tileK}`,
     enables: ['subgroups'],
     constants: { WORKGROUP, TILE_M: tileM, TILE_K: tileK },
-    modules: [X_MODULES[x], INT8_ROWS],
+    modules: [X_MODULES[x], ...INT8_ROWS],
   });
   const cols = roundUp(k, tileK);
   const words = acquireScratch(device, 'int8 rows of x', roundUp(m, tileM) * cols);
