@@ -131,10 +131,13 @@ export class Gemm {
       pass.setBindGroup(0, groups[i]!.product);
       pass.dispatchWorkgroups(...workgroups);
       if (this.#reduction) {
-        const threads = Math.ceil((this.problem.m * part.rows) / REDUCE_WORKGROUP);
+        const quads = this.problem.m * Math.ceil(part.rows / 4);
+        const workgroups = Math.ceil(quads / REDUCE_WORKGROUP);
         pass.setPipeline(this.#reduction);
         pass.setBindGroup(0, groups[i]!.reduction!);
-        pass.dispatchWorkgroups(...foldGrid(threads, this.#gpu.caps.limits.maxComputeWorkgroupsPerDimension));
+        pass.dispatchWorkgroups(
+          ...foldGrid(workgroups, this.#gpu.caps.limits.maxComputeWorkgroupsPerDimension),
+        );
       }
     });
   }

@@ -60,6 +60,8 @@ import packProblem from '../../shaders/pack/problem.wgsl?raw';
 import packRowMax from '../../shaders/pack/row_max.wgsl?raw';
 import problem from '../../shaders/problem.wgsl?raw';
 import problemImmediates from '../../shaders/problem_immediates.wgsl?raw';
+import partialsEach from '../../shaders/partials_each.wgsl?raw';
+import partialsQuads from '../../shaders/partials_quads.wgsl?raw';
 import problemUniform from '../../shaders/problem_uniform.wgsl?raw';
 import reduceSplits from '../../shaders/reduce_splits.wgsl?raw';
 import rows from '../../shaders/rows.wgsl?raw';
@@ -94,7 +96,6 @@ export const MODULES = {
   gemmSubgroupMatrix: module('gemm_subgroup_matrix', gemmSubgroupMatrix),
   gemmSubgroupMatrixDirect: module('gemm_subgroup_matrix_direct', gemmSubgroupMatrixDirect),
   gemmSubgroupMatrixSkinny: module('gemm_subgroup_matrix_skinny', gemmSubgroupMatrixSkinny),
-  reduceSplits: module('reduce_splits', reduceSplits),
   rows: module('rows', rows),
   scaleWords: module('formats/scale_words', scaleWords),
 } as const;
@@ -169,6 +170,12 @@ export const HADAMARD = module('hadamard', hadamard);
 const ROW_VALUES = module('operands/row_values', rowValues);
 export const HALF_FRAGMENTS = [ROW_VALUES, module('operands/half_fragments', halfFragments)];
 export const INT8_ROWS = [ROW_VALUES, module('operands/int8_rows', int8Rows)];
+
+/** Adding up parts of k, with rows of parts that are whole vec4s or not. */
+export const reduceSplitsModules = (aligned: boolean): readonly ShaderModuleText[] => [
+  aligned ? module('partials_quads', partialsQuads) : module('partials_each', partialsEach),
+  module('reduce_splits', reduceSplits),
+];
 
 /** What elements of subgroup matrices are, and the words of their tiles. */
 export const MATRIX_MODULES = {

@@ -5,7 +5,7 @@ import type { ShaderDescription } from '../../gpu/shader.js';
 import type { UniformSource } from '../../gpu/uniform-data.js';
 import { activationBlock } from '../operands/int8.js';
 import { type GemmProblem, problemLabel } from '../problem.js';
-import { commonModules, epilogueModules, MODULES, PROBLEM_MODULES } from '../shaders.js';
+import { commonModules, epilogueModules, PROBLEM_MODULES, reduceSplitsModules } from '../shaders.js';
 import { gemmDp4a } from './gemm-dp4a.js';
 import { gemmSubgroupMatrix, gemmSubgroupMatrixI8 } from './gemm-subgroup-matrix.js';
 import { gemmSubgroupMatrixDirect } from './gemm-subgroup-matrix-direct.js';
@@ -72,12 +72,13 @@ export function describeShader(
 /** Whether the last step of a product looks for rows of w that are NaN. */
 export const checksRows = (p: GemmProblem) => p.nanScales === true;
 
-/** Threads of a workgroup that adds up parts of k. */
+/** Threads of a workgroup that adds up parts of k, four columns each. */
 export const REDUCE_WORKGROUP = 128;
 
 /** The shader that adds up the SPLIT_K parts of a product. */
 export function describeReduction(splits: number, p: GemmProblem, source: UniformSource): ShaderDescription {
-  const epilogue = epilogueModules(p, checksRows(p));
+  const aligned = p.n % 4 === 0;
+  const epilogue = epilogueModules(p, checksRows(p), 1, aligned ? 'four-aligned' : 'four');
   return {
     label: `reduce_splits.${problemLabel(p)}.k${splits}`,
     enables: epilogue.enables,
@@ -88,7 +89,7 @@ export function describeReduction(splits: number, p: GemmProblem, source: Unifor
       ...epilogue.constants,
     },
     aliases: epilogue.aliases,
-    modules: [...PROBLEM_MODULES[source], ...epilogue.modules, MODULES.reduceSplits],
+    modules: [...PROBLEM_MODULES[source], ...epilogue.modules, ...reduceSplitsModules(aligned)],
   };
 }
 
