@@ -10,7 +10,7 @@ import { matrixVariants, refuseSubgroups } from './matrix-variants.js';
 const SHAPES: readonly KernelConstants[] = [
   { FRAGMENTS_M: 1, SUBGROUPS: 16, SPLIT_K: 1, AHEAD: 2, MOST_WRITTEN: 16, BUFFERS: 1 },
   { FRAGMENTS_M: 1, SUBGROUPS: 8, SPLIT_K: 2, AHEAD: 2, MOST_WRITTEN: 16, BUFFERS: 1 },
-  { FRAGMENTS_M: 2, SUBGROUPS: 16, SPLIT_K: 1, AHEAD: 2, MOST_WRITTEN: 16, BUFFERS: 1 },
+  { FRAGMENTS_M: 2, SUBGROUPS: 16, SPLIT_K: 1, AHEAD: 8, MOST_WRITTEN: 4, BUFFERS: 1 },
   { FRAGMENTS_M: 2, SUBGROUPS: 8, SPLIT_K: 2, AHEAD: 2, MOST_WRITTEN: 16, BUFFERS: 1 },
   { FRAGMENTS_M: 4, SUBGROUPS: 8, SPLIT_K: 1, AHEAD: 16, MOST_WRITTEN: 1, BUFFERS: 2 },
   { FRAGMENTS_M: 4, SUBGROUPS: 8, SPLIT_K: 2, AHEAD: 2, MOST_WRITTEN: 8, BUFFERS: 1 },
@@ -37,6 +37,7 @@ export const gemmSubgroupMatrixSkinny: Kernel = {
   repeats: (c, p) => {
     const rounds = Math.ceil(Math.ceil(p.k / 32) / (c.SUBGROUPS! * (c.SPLIT_K ?? 1)));
     return {
+      ROW_GROUPS: c.FRAGMENTS_M! / c.BUFFERS!,
       LANE_ROWS: columns(c) / c.SUBGROUP_SIZE!,
       CHUNK_FRAGMENTS: 32 / c.MMA_K!,
       WRITTEN: Math.min(c.MOST_WRITTEN!, Math.ceil(rounds / c.AHEAD!)),
