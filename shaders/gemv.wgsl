@@ -16,15 +16,17 @@
 // The grid is (x, y, z): rows of w over x and y together (one dimension ends at 65535), rows of x and SPLIT_K parts of
 // k over z.
 //
-// Shared: SLAB · X_CHUNK · 16 + THREADS · ROWS · X_ROWS · 4 bytes. Registers: about 5 · ROWS for codes and scales, 1 + DEPTH
-// times, ROWS · X_ROWS for sums, 8 · X_ROWS for x, 30 besides. Features: none; shader-f16 for halves.
-// Roundings on the longest path of a sum: BLOCK_SIZE for products, two a block, THREADS / 8 for columns.
+// Shared: SLAB · X_CHUNK · 16 + THREADS · ROWS · X_ROWS · 4 bytes, with four rows of x the larger of the two. Registers:
+// about 5 · ROWS for codes and scales, 1 + DEPTH times, ROWS · X_ROWS for sums, 8 · X_ROWS for x, 30 besides. Features:
+// none; shader-f16 for halves. Roundings on the longest path of a sum: BLOCK_SIZE for products, two a block, THREADS / 8
+// for columns.
 //
-// Measured on an H200, µs, f32 / halves: n × k = 4096 × 4096, m = 1 6.9 / 6.4, 2 8.1 / 8.2, 4 10.4 / 10.4, 8 16.8 / 15.2; m =
-// 1: 1024 × 4096 4.95 / 4.6, 14336 × 4096 14.9 / 12.9, 4096 × 14336 15.6 / 15.7, 28672 × 8192 44.4 / 37.3; m = 8, 14336 × 4096
+// Measured on an H200, µs, f32 / halves: n × k = 4096 × 4096, m = 1 6.9 / 6.4, 2 8.1 / 8.2, 4 10.0 / 10.6, 8 15.3 /
+// 13.5, 16 26.5 / 22.4 (sums of columns in memory of their own: 10.4 / 10.4, 16.8 / 15.2, 30.2 / 26.6); m = 1: 1024 ×
+// 4096 4.95 / 4.6, 14336 × 4096 14.9 / 12.9, 4096 × 14336 15.6 / 15.7, 28672 × 8192 44.4 / 37.3; m = 8, 14336 × 4096
 // 49.5 / 41.3. With weights in rows and subgroups it took 8.3 at 4096 × 4096, 17.7 and 49.7 at the two large ones.
-// Halves, chunks on their way at m = 1, 4096 × 4096, 14336 × 4096, 28672 × 8192: one 6.5, 13.6, 42.9; two 6.5, 12.8, 37.3;
-// four 6.4, 13.0, 38.0. In f32 more than one is 3 to 10 % slower, except where n is small (5.2 → 4.95 at 1024).
+// Halves, chunks on their way at m = 1, 4096 × 4096, 14336 × 4096, 28672 × 8192: one 6.5, 13.6, 42.9; two 6.5, 12.8,
+// 37.3; four 6.4, 13.0, 38.0. In f32 more than one is 3 to 10 % slower, except where n is small (5.2 → 4.95 at 1024).
 // Lost: loops over k with a bound from the problem, about a tenth slower; codes asked for before x; eight rows of x at a
 // time, 18.0 at m = 8; all of x at once at m = 4, 12.3; 512 threads, 6.9 and 43; 64 threads, 11 and 39.
 // At m = 4 the likely limit is x: every workgroup reads all of it, in all twice the bytes of the weights.
@@ -39,8 +41,6 @@ const SPLIT_SLABS = (SLABS + SPLIT_K - 1u) / SPLIT_K;
 const STEPS = (min(SLAB, CHUNKS) + COLUMNS * DEPTH - 1u) / (COLUMNS * DEPTH) * DEPTH;
 // Workgroups that share a block of rows.
 const SHARES = 4u / ROWS;
-
-var<workgroup> column_sums: array<f32, THREADS * ROWS * X_ROWS>;
 
 // Four neighbours along k of a row of x, zeros past the edges.
 fn read_x(row: u32, quad: u32) -> vec4<f32> {
@@ -85,6 +85,12 @@ fn multiply_chunk(sums: RowSums, piece: Piece, first: u32, slab_chunk: u32) -> R
     load_x_unit(slab_chunk, 1u),
     high_scales,
   );
+}
+
+fn store(sum: f32, row: u32, col: u32) {
+  if (row < problem.m && col < problem.n) {
+    epilogue(sum, row, col);
+  }
 }
 
 @compute @workgroup_size(THREADS)
@@ -165,17 +171,16 @@ fn main(
     }
   }
 
-  store_row_sums(column, j, sums);
+  if (SUMS_IN_SLAB > 0u) {
+    workgroupBarrier();
+  }
+  put_row_sums(column, j, sums);
   workgroupBarrier();
-  for (var i = thread; i < 8u * ROWS * X_ROWS; i += THREADS) {
-    var sum = 0.0;
+  if (thread < 8u * ROWS) {
+    var sum = x_sums();
     for (var c = 0u; c < COLUMNS; c++) {
-      sum += column_sums[c * (8u * ROWS * X_ROWS) + i % (8u * ROWS * X_ROWS)];
+      sum += get_sums(c, thread);
     }
-    let row = first_row + i / (8u * ROWS);
-    let col = 32u * block + 8u * first + i % (8u * ROWS);
-    if (row < problem.m && col < problem.n) {
-      epilogue(sum, row, col);
-    }
+    store_sums(sum, first_row, 32u * block + 8u * first + thread);
   }
 }

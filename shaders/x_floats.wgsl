@@ -5,7 +5,9 @@ const PIECES = SLAB * 8u;
 // Values along k that products are added over before they are scaled.
 const CHAIN = BLOCK_SIZE;
 
-var<workgroup> x_slab: array<vec4<f32>, SLAB * X_CHUNK>;
+alias slab_vector = vec4<f32>;
+
+var<workgroup> x_slab: array<slab_vector, max(SLAB * X_CHUNK, SUMS_IN_SLAB)>;
 
 // What finished products have to be multiplied by.
 fn load_x_unit(slab_chunk: u32, half: u32) -> x_sums {

@@ -9,7 +9,9 @@ const X_UNITS = (2u * X_ROWS + 3u) / 4u;
 // An odd number, so that columns meet different banks.
 const X_CHUNK = (4u * X_ROWS + X_UNITS) | 1u;
 
-var<workgroup> x_slab: array<vec4<u32>, SLAB * X_CHUNK>;
+alias slab_vector = vec4<u32>;
+
+var<workgroup> x_slab: array<slab_vector, max(SLAB * X_CHUNK, SUMS_IN_SLAB)>;
 
 // Sixteen neighbours along k of a row.
 struct XPiece {

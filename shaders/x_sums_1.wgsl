@@ -1,7 +1,19 @@
-// Sums of one row of x.
+// Sums of one row of x. Those of columns meet in memory of their own.
 
 alias x_sums = f32;
 
-fn store_sums(column: u32, row: u32, sums: x_sums) {
+const SUMS_IN_SLAB = 0u;
+
+var<workgroup> column_sums: array<x_sums, THREADS * ROWS>;
+
+fn put_sums(column: u32, row: u32, sums: x_sums) {
   column_sums[column % COLUMNS * (8u * ROWS) + row % (8u * ROWS)] = sums;
+}
+
+fn get_sums(column: u32, row: u32) -> x_sums {
+  return column_sums[column % COLUMNS * (8u * ROWS) + row % (8u * ROWS)];
+}
+
+fn store_sums(sums: x_sums, first_row: u32, col: u32) {
+  store(sums, first_row, col);
 }
