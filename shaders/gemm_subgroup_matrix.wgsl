@@ -1,7 +1,6 @@
 // y[m, n] = x[m, k] · w[n, k]ᵀ with subgroup matrices; elements and sums are those of matrix_f16.wgsl or matrix_i8.wgsl.
 //
-// x          elements in tiles: vec4<u32>[tiles of m, steps of k, TILE_M, TILE_K · ELEMENT_BYTES / 16]
-// x_scales   f32[rows]: what a row of sums has to be multiplied by
+// x          elements, read by load_x of x_tiles.wgsl or x_tiles_rows.wgsl
 // w_codes    kernel order: vec4<u32>[blocks of 32 rows, chunks of 32 codes, 32]
 // w_row_max  the largest scale byte of each row of w, which its elements are relative to
 //
@@ -20,19 +19,18 @@
 // Features: subgroups, chromium-experimental-subgroup-matrix, and with f16 elements shader-f16.
 // Error: elements as stated where they are made, f32 sums in an order that the device chooses.
 //
-// Measured on an H200, mxfp4, n = k = 4096, µs with the conversion of x (17 and 5.5 to f16, 12.5 and 5 to int8), m = 2048
-// and 512. f16: 128 × 128 × 64 with four subgroups 259 and 66, with eight 307 and 79; 64 × 128 × 64 393 and 101. int8: 128 ×
-// 128 × 64 with four subgroups 156 and 55, 128 × 128 × 128 with eight 172 and 46; 64 × 64 × 128 239 and 64.
+// Measured on an H200, mxfp4, n = k = 4096, µs with the conversion of x (17 and 5.5 to f16, 12.5 and 5 to int8), m =
+// 2048 and 512. f16: 128 × 128 × 64 with four subgroups 259 and 66, with eight 307 and 79; 64 × 128 × 64 393 and 101.
+// int8: 128 × 128 × 64 with four subgroups 156 and 55, 128 × 128 × 128 with eight 172 and 46; 64 × 64 × 128 239 and 64.
 // Of 251 µs of f16 without conversion, matrices alone took 124; leaving out the staging of x saved 42, of w 66, of which
-// decoding 28; barriers take 50 ns each. What mattered most, in µs at m = 2048 / 512 with f16: weights in blocks of 32 rows
-// instead of rows 291 → 246 / 93 → 82, x in tiles 15, steps of 64 instead of 32 (m = 512) 82 → 62, four columns at a time at
-// the end 12 a tile, a constant number of rounds 291 → 267 / 76 → 70, indices cut where arrays are accessed 10, scales of x
-// and of rows asked for at the beginning 267 → 263 / 70 → 67, no fragments that are loaded and not used 263 → 259 / 67 → 66.
-// Lost: two tiles in turn, 383; two steps on the way, 250 against 246; touching the next lines for the cache, 327; a
-// conflict-free order of stores whose loads are scattered, 271; 256 × 128 tiles, 317.
-
-@group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
-@group(0) @binding(7) var<storage, read> x_scales: array<f32>;
+// decoding 28; barriers take 50 ns each. What mattered most, in µs at m = 2048 / 512 with f16: weights in blocks of 32
+// rows instead of rows 291 → 246 / 93 → 82, x in tiles 15, steps of 64 instead of 32 (m = 512) 82 → 62, four columns at
+// a time at the end 12 a tile, a constant number of rounds 291 → 267 / 76 → 70, indices cut where arrays are accessed
+// 10, scales of x and of rows asked for at the beginning 267 → 263 / 70 → 67, no fragments that are loaded and not used
+// 263 → 259 / 67 → 66. f16 rows as they are, m = 128, 512, 2048: 26, 65, 253, with the conversion 28, 64, 254.
+// Lost: two tiles in turn, 383, with constant indices 396 and 93 (int8 234 and 52); two steps on the way, 250 against
+// 246; touching the next lines for the cache, 327; a conflict-free order of stores whose loads are scattered, 271; 256 ×
+// 128 tiles, 317.
 
 alias Left = subgroup_matrix_left<element, MMA_K, MMA_M>;
 alias Right = subgroup_matrix_right<element, MMA_N, MMA_K>;
@@ -66,10 +64,6 @@ const PART = max(PART_ROWS * ROW, MMA_M * SUMS_ROW);
 // What sums have to be multiplied by, asked for before they are there.
 var<workgroup> tile_x_scales: array<f32, TILE_M>;
 var<workgroup> tile_largest: array<u32, TILE_N / 4u>;
-
-fn load_x(step: u32, tile_m: u32, i: u32) -> vec4<u32> {
-  return x[(tile_m * STEPS + step) * TILE_VECTORS + i];
-}
 
 fn put_x(i: u32, values: vec4<u32>) {
   tile_put(i / STEP_VECTORS, i % STEP_VECTORS, values);
@@ -178,7 +172,7 @@ fn main(
   var w$l = load_w(begin, row$l, thread);
   // end repeat
   for (var i = thread; i < TILE_M; i += THREADS) {
-    tile_x_scales[i] = x_scales[tile_m * TILE_M + i];
+    tile_x_scales[i] = x_scale_of(tile_m * TILE_M + i);
   }
   if (thread < TILE_N / 4u) {
     tile_largest[thread] = row_max_word(first_col / 4u + thread);

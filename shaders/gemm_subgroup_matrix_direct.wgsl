@@ -25,9 +25,9 @@
 // eight subgroups of 32 × 64 240 and 86, with four of 64 × 64 282 and 102; 128 × 64 318 and 118, k in two parts 84.
 // gemm_subgroup_matrix.wgsl takes 259 and 66.
 // Tried at m = 2048: a constant number of rounds, which helps there, 352; sums in an array that loops index 2055 (and
-// wrong in places); offsets that are not constant 468; two tiles in turn and one barrier a step 377; the next x fragments
-// loaded before the barrier 310; whole rows of fragments laid down at the end, 8 KB more memory, 290; one text for this and
-// gemm_subgroup_matrix.wgsl 350.
+// wrong in places); offsets that are not constant 468; two tiles in turn and one barrier a step 377, with constant
+// indices 358; rows of f16 x as they are 739; the next x fragments loaded before the barrier 310; whole rows of
+// fragments laid down at the end, 8 KB more memory, 290; one text for this and gemm_subgroup_matrix.wgsl 350.
 
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
 @group(0) @binding(7) var<storage, read> x_scales: array<f32>;

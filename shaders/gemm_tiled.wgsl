@@ -14,7 +14,7 @@
 // All is written out for sixteen values along k: sums need names, as arrays that loops index may end in local memory,
 // and indices built of the thread's number and constants need no check in every access (Dawn proves them to be inside;
 // in loops, of a counter that grows by one).
-// The grid is (tiles of m, tiles of n).
+// The grid is (tiles of m, tiles of n, SPLIT_K parts of k).
 //
 // Shared: (TILE_M + TILE_N) · TILE_K · 4 bytes. Registers: THREAD_M · 8 for sums, THREAD_M + 8 for what is multiplied,
 // 16 · X_PATCHES + 6 · W_PATCHES for the next step, about 20 besides.
@@ -22,7 +22,8 @@
 //
 // Measured on an H200, mxfp4, n = k = 4096, µs, m = 512 and 2048; a draft with sizes as constants: 64 × 64 × 16 with 8
 // × 8 a thread 394 and 1557, 128 × 64 × 32 389 and 1542, 128 × 128 × 16 402 and 1603, with 16 × 8 703 and 1442. What it
-// replaced, sums in an array and 8 × 8 a thread, 128 × 128 × 16: 862 and 2442.
+// replaced, sums in an array and 8 × 8 a thread, 128 × 128 × 16: 862 and 2442. k in parts, m = 64, 128, 256: 64 × 64, eight
+// parts 63, 118, 222; 128 × 64, four 108, 112, 217; 128 × 128, eight 109, 111, 215; in one piece 229, 233, 232.
 // Tried at m = 2048, 128 × 128 × 16 and 8 × 8: vec4s along k instead of along m and n 1686; two tiles in turn and one
 // barrier a step 1616; threads of a group row by row instead of interleaved 1635. Nothing brought in but once 1350, and
 // operands read once 1083: reading the tiles is what is left.
@@ -229,21 +230,25 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let w_first = group_n * (GROUP_N / 4u) + lane_n;
 
   let steps = (problem.k + TILE_K - 1u) / TILE_K;
+  let first_step = steps * workgroup.z / SPLIT_K;
+  let end_step = steps * (workgroup.z + 1u) / SPLIT_K;
+  part_of_k = workgroup.z;
   let first_block = first_col / 32u;
-  var next_x0 = load_x(thread, first_row, 0u);
+  let begin = min(first_step, steps - 1u);
+  var next_x0 = load_x(thread, first_row, begin);
   var next_x1 = Patch();
-  var next_w0 = load_w(thread, first_block, 0u);
+  var next_w0 = load_w(thread, first_block, begin);
   var next_w1 = WeightPatch();
   if (X_PATCHES == 2u) {
-    next_x1 = load_x(thread + THREADS, first_row, 0u);
+    next_x1 = load_x(thread + THREADS, first_row, begin);
   }
   if (W_PATCHES == 2u) {
-    next_w1 = load_w(thread + THREADS, first_block, 0u);
+    next_w1 = load_w(thread + THREADS, first_block, begin);
   }
 
   var lower = Sums();
   var upper = Sums();
-  for (var step = 0u; step < steps; step++) {
+  for (var step = first_step; step < end_step; step++) {
     put_x(thread, next_x0);
     put_w(thread, next_w0);
     if (X_PATCHES == 2u) {

@@ -271,14 +271,14 @@ export async function createGemm(gpu: Gpu, options: GemmOptions): Promise<Gemm> 
   const { weights } = options;
   const problem = problemOf(weights, options);
   const plan = options.plan ?? planGemm(problem, await gpu.usableCaps());
-  const { takesFp4Rows, inner } = conversions(problem, plan, weights.hadamard);
+  const { takesFp4Rows, inner, operandSpec } = conversions(problem, plan, weights.hadamard);
   // A tensor scale that only the GPU knows is copied there, which takes a buffer.
   const source = weights.globalScaleBuffer ? 'buffer' : await gpu.uniformSource();
   const [[pipeline, reduction], rotation, fp4Rows, operand] = await Promise.all([
     getPipelines(gpu, inner, plan, source),
     weights.hadamard ? Rotation.create(gpu, problem) : undefined,
     takesFp4Rows ? Fp4Rows.create(gpu, weights.hadamard ? { ...problem, x: 'f32' } : problem) : undefined,
-    createOperand(gpu, plan.operand, inner),
+    createOperand(gpu, operandSpec, inner),
   ]);
   const stages = { source, pipeline, reduction, rotation, fp4Rows, operand };
   return new Gemm(gpu, problem, plan, weights, stages);
@@ -290,7 +290,10 @@ function conversions(problem: GemmProblem, plan: GemmPlan, hadamard: boolean) {
   const fp4 = activations.kind === 'mxfp4' || activations.kind === 'nvfp4';
   const takesFp4Rows = fp4 && KERNELS[plan.kernel].activations.includes('float');
   const inner: GemmProblem = hadamard || takesFp4Rows ? { ...problem, x: 'f32' } : problem;
-  return { takesFp4Rows, inner };
+  // What was to be read as it is may not be any more.
+  const operandSpec =
+    inner.x === problem.x ? plan.operand : KERNELS[plan.kernel].operand(plan.constants, inner);
+  return { takesFp4Rows, inner, operandSpec };
 }
 
 /** The pipelines of the product and of adding up its parts of k. */
@@ -338,11 +341,11 @@ export async function warmUp(
   let done = 0;
   await Promise.all(
     all.map(async ({ problem, plan }) => {
-      const { takesFp4Rows, inner } = conversions(problem, plan, false);
+      const { takesFp4Rows, inner, operandSpec } = conversions(problem, plan, false);
       const [, fp4Rows, operand] = await Promise.all([
         getPipelines(gpu, inner, plan, source),
         takesFp4Rows ? Fp4Rows.create(gpu, problem) : undefined,
-        createOperand(gpu, plan.operand, inner),
+        createOperand(gpu, operandSpec, inner),
       ]);
       fp4Rows?.destroy();
       operand?.destroy();

@@ -1,4 +1,4 @@
-/** What rounding FP4 weights to int8 relative to the largest scale of their row does to them; see shaders/matrix_i8.wgsl. */
+/** What rounding FP4 weights to int8 relative to the largest scale of their row does to them; see shaders/int8_weights.wgsl. */
 import { E0M8_INVERSES } from '../formats/e0m8.js';
 import { E2M1_VALUES } from '../formats/e2m1.js';
 import { E4M3_VALUES } from '../formats/e4m3.js';

@@ -33,8 +33,11 @@ interface Preference {
   choose(kernel: Kernel, p: GemmProblem, caps: Caps): Choice;
 }
 
-/** Workgroups that give every part of a large GPU something to do. */
+/** Workgroups that give every part of a large GPU something to do, and threads that keep its units busy. */
 const BUSY_WORKGROUPS = 256;
+const BUSY_THREADS = 32768;
+/** Part of k that is worth a workgroup of its own. */
+const LEAST_PART = 256;
 /** Cores of a large GPU, each of which one workgroup of a large tile fills. */
 const CORES = 128;
 /** How long two workgroups of gemm_subgroup_matrix_direct take on a core, in parts of one of gemm_subgroup_matrix. */
@@ -42,19 +45,21 @@ const DIRECT_PAIR = 1.84;
 /** What cutting k in two costs, in parts of a product. */
 const SPLIT_COST = 0.2;
 /** Without matrices: up to this many rows of x, decoding weights again for every few rows beats filling tiles. */
-const GEMV_MAX_M = 160;
-/** Likewise where x is made integers for DP4A. */
+const GEMV_MAX_M = 24;
+/** Likewise where x is made integers for DP4A, with a scale a row or a block. */
+const GEMV_DP4A_ROWS_MAX_M = 16;
 const GEMV_DP4A_MAX_M = 48;
 /** Up to this many rows of x, reading weights row by row beats matrices. */
 const GEMV_MATRIX_MAX_M = 4;
 
 const GEMV: Preference = { kernel: KERNELS.gemv, choose: chooseGemv };
 const GEMV_F16: Preference = { kernel: KERNELS.gemv_f16, choose: chooseGemv };
-const TILED: Preference = { kernel: KERNELS.gemm_tiled, choose: chooseTiled };
+const TILED: Preference = { kernel: KERNELS.gemm_tiled, choose: chooseTiles };
 const SKINNY: Preference = { kernel: KERNELS.gemm_subgroup_matrix_skinny, choose: chooseSkinny };
 const DIRECT: Preference = { kernel: KERNELS.gemm_subgroup_matrix_direct, choose: chooseMatrix };
 const MATRIX: Preference = { kernel: KERNELS.gemm_subgroup_matrix, choose: chooseMatrix };
 const DP4A: Preference = { kernel: KERNELS.gemm_dp4a, choose: chooseLargestBusy };
+const DP4A_ROWS: Preference = { kernel: KERNELS.gemm_dp4a_rows, choose: chooseTiles };
 const MATRIX_I8: Preference = { kernel: KERNELS.gemm_subgroup_matrix_i8, choose: chooseMatrix };
 
 /** Kernels in the order in which they are preferred: the first that can compute the problem does. */
@@ -69,9 +74,10 @@ function preferences({ m, n, activations: { kind } }: GemmProblem): readonly Pre
     ...(kind === 'int8' ? [MATRIX_I8] : []),
     ...(direct ? [DIRECT, MATRIX] : [MATRIX, DIRECT]),
   ];
+  const integerRows = kind === 'int8' && m > GEMV_DP4A_ROWS_MAX_M ? [DP4A_ROWS] : [];
   const integers = kind === 'float' ? [] : [DP4A];
   const others = m <= GEMV_DP4A_MAX_M ? [...rows, ...integers] : [...integers, ...rows];
-  return [...matrices, ...others];
+  return [...matrices, ...integerRows, ...others];
 }
 
 /**
@@ -181,15 +187,23 @@ function chooseGemv(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
   return { constants, reason };
 }
 
-function chooseTiled(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
-  // The largest tile that still keeps the device busy, else the smallest.
+function chooseTiles(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
+  // The smallest tile that holds all rows of x, or the largest, with k in as few parts as keep the device busy.
   const variants = fitting(kernel, p, caps);
-  const busy = variants.findLast((c) => total(kernel.workgroups(c, p)) >= BUSY_WORKGROUPS);
-  const constants = busy ?? variants[0];
-  if (!constants) return refused(kernel, p, caps);
+  const tallest = variants.find((c) => c.TILE_M! >= p.m) ?? variants.at(-1);
+  if (!tallest) return refused(kernel, p, caps);
+  const parts = variants.filter(
+    (c) =>
+      c.TILE_M === tallest.TILE_M &&
+      c.TILE_N === tallest.TILE_N &&
+      (c.SPLIT_K === 1 || p.k / c.SPLIT_K! >= LEAST_PART),
+  );
+  const threads = (c: KernelConstants) => total(kernel.workgroups(c, p)) * kernel.threads(c);
+  const constants = parts.find((c) => threads(c) >= BUSY_THREADS) ?? parts.at(-1)!;
+  const split = constants.SPLIT_K!;
   const reason =
-    `m = ${p.m} > ${GEMV_MAX_M}: tiles share decoded weights between rows of x; ${kernel.tileLabel(constants)} is the ` +
-    `${busy ? `largest that gives ${BUSY_WORKGROUPS} workgroups` : 'smallest'}`;
+    `m = ${p.m}: tiles of ${kernel.tileLabel(constants)} share decoded weights between rows of x` +
+    (split > 1 ? `, with k in ${split} parts to have ${threads(constants)} threads` : '');
   return { constants, reason };
 }
 

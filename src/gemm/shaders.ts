@@ -28,12 +28,14 @@ import relativeNvfp4 from '../../shaders/formats/relative_nvfp4.wgsl?raw';
 import rowMax from '../../shaders/formats/row_max.wgsl?raw';
 import scaleWords from '../../shaders/formats/scale_words.wgsl?raw';
 import gemmDp4a from '../../shaders/gemm_dp4a.wgsl?raw';
+import gemmDp4aRows from '../../shaders/gemm_dp4a_rows.wgsl?raw';
 import gemmSubgroupMatrix from '../../shaders/gemm_subgroup_matrix.wgsl?raw';
 import gemmSubgroupMatrixDirect from '../../shaders/gemm_subgroup_matrix_direct.wgsl?raw';
 import gemmSubgroupMatrixSkinny from '../../shaders/gemm_subgroup_matrix_skinny.wgsl?raw';
 import gemmTiled from '../../shaders/gemm_tiled.wgsl?raw';
 import gemv from '../../shaders/gemv.wgsl?raw';
 import hadamard from '../../shaders/hadamard.wgsl?raw';
+import int8Weights from '../../shaders/int8_weights.wgsl?raw';
 import kConstant from '../../shaders/k_constant.wgsl?raw';
 import kProblem from '../../shaders/k_problem.wgsl?raw';
 import matrixF16 from '../../shaders/matrix_f16.wgsl?raw';
@@ -52,16 +54,16 @@ import int8Round from '../../shaders/operands/int8_round.wgsl?raw';
 import int8Rows from '../../shaders/operands/int8_rows.wgsl?raw';
 import int8ScaleMxfp4 from '../../shaders/operands/int8_scale_mxfp4.wgsl?raw';
 import int8ScaleNvfp4 from '../../shaders/operands/int8_scale_nvfp4.wgsl?raw';
+import rowValues from '../../shaders/operands/row_values.wgsl?raw';
 import widen from '../../shaders/operands/widen.wgsl?raw';
 import packBytes from '../../shaders/pack/bytes.wgsl?raw';
-import rowValues from '../../shaders/operands/row_values.wgsl?raw';
 import packCodes from '../../shaders/pack/codes.wgsl?raw';
 import packProblem from '../../shaders/pack/problem.wgsl?raw';
 import packRowMax from '../../shaders/pack/row_max.wgsl?raw';
-import problem from '../../shaders/problem.wgsl?raw';
-import problemImmediates from '../../shaders/problem_immediates.wgsl?raw';
 import partialsEach from '../../shaders/partials_each.wgsl?raw';
 import partialsQuads from '../../shaders/partials_quads.wgsl?raw';
+import problem from '../../shaders/problem.wgsl?raw';
+import problemImmediates from '../../shaders/problem_immediates.wgsl?raw';
 import problemUniform from '../../shaders/problem_uniform.wgsl?raw';
 import reduceSplits from '../../shaders/reduce_splits.wgsl?raw';
 import rows from '../../shaders/rows.wgsl?raw';
@@ -77,7 +79,10 @@ import xRows4 from '../../shaders/x_rows_4.wgsl?raw';
 import xSums1 from '../../shaders/x_sums_1.wgsl?raw';
 import xSums2 from '../../shaders/x_sums_2.wgsl?raw';
 import xSums4 from '../../shaders/x_sums_4.wgsl?raw';
+import xTiles from '../../shaders/x_tiles.wgsl?raw';
+import xTilesRows from '../../shaders/x_tiles_rows.wgsl?raw';
 import { FORMATS } from '../formats/formats.js';
+import type { Probe } from '../gpu/probe.js';
 import type { ShaderModuleText } from '../gpu/shader.js';
 import type { UniformSource } from '../gpu/uniform-data.js';
 import type { GemmProblem } from './problem.js';
@@ -93,6 +98,7 @@ export const MODULES = {
   gemv: module('gemv', gemv),
   gemmTiled: module('gemm_tiled', gemmTiled),
   gemmDp4a: module('gemm_dp4a', gemmDp4a),
+  gemmDp4aRows: module('gemm_dp4a_rows', gemmDp4aRows),
   gemmSubgroupMatrix: module('gemm_subgroup_matrix', gemmSubgroupMatrix),
   gemmSubgroupMatrixDirect: module('gemm_subgroup_matrix_direct', gemmSubgroupMatrixDirect),
   gemmSubgroupMatrixSkinny: module('gemm_subgroup_matrix_skinny', gemmSubgroupMatrixSkinny),
@@ -150,7 +156,7 @@ function halfScales(p: Pick<GemmProblem, 'format' | 'macroSize'>): ShaderModuleT
 }
 
 /** Chunks of weights on their way to workgroup memory, and the rows' largest scales. */
-export const CHUNK_MODULES: readonly ShaderModuleText[] = [
+const CHUNK_MODULES: readonly ShaderModuleText[] = [
   MODULES.scaleWords,
   module('formats/chunk', chunk),
   MODULES.rowMax,
@@ -165,34 +171,42 @@ export const halfChunks = (p: Pick<GemmProblem, 'format' | 'macroSize'>): readon
   module('formats/half_chunk', halfChunk),
 ];
 
-const NAN_ROWS = module('nan_rows', nanRows);
-export const HADAMARD = module('hadamard', hadamard);
-const ROW_VALUES = module('operands/row_values', rowValues);
-export const HALF_FRAGMENTS = [ROW_VALUES, module('operands/half_fragments', halfFragments)];
-export const INT8_ROWS = [ROW_VALUES, module('operands/int8_rows', int8Rows)];
-
 /** Adding up parts of k, with rows of parts that are whole vec4s or not. */
 export const reduceSplitsModules = (aligned: boolean): readonly ShaderModuleText[] => [
   aligned ? module('partials_quads', partialsQuads) : module('partials_each', partialsEach),
   module('reduce_splits', reduceSplits),
 ];
 
+const NAN_ROWS = module('nan_rows', nanRows);
+export const HADAMARD = module('hadamard', hadamard);
+const ROW_VALUES = module('operands/row_values', rowValues);
+export const HALF_FRAGMENTS = [ROW_VALUES, module('operands/half_fragments', halfFragments)];
+export const INT8_ROWS = [ROW_VALUES, module('operands/int8_rows', int8Rows)];
+
 /** What elements of subgroup matrices are, and the words of their tiles. */
 export const MATRIX_MODULES = {
   f16: module('matrix_f16', matrixF16),
   i8: module('matrix_i8', matrixI8),
-  int8Halves: module('formats/e2m1_int8_halves', e2m1Int8Halves),
-  int8Floats: module('formats/e2m1_int8_floats', e2m1Int8Floats),
+  xTiles: module('x_tiles', xTiles),
+  xTilesRows: module('x_tiles_rows', xTilesRows),
   tileVec2: module('tile_vec2', tileVec2),
   tileVec4: module('tile_vec4', tileVec4),
 } as const;
 
-/** Block scales of weights as floats relative to their row's largest. */
-export function relativeScales({ format }: Pick<GemmProblem, 'format'>): ShaderModuleText {
-  return format === 'nvfp4'
+/** Likewise, decoded to int8 relative to their row's largest scale: through f16 where a device multiplies subnormals. */
+export const int8Chunks = (
+  { format }: Pick<GemmProblem, 'format'>,
+  { f16Subnormals, f16SubnormalProducts }: Probe,
+): readonly ShaderModuleText[] => [
+  ...CHUNK_MODULES,
+  ...(f16SubnormalProducts
+    ? [MODULES.e2m1Pairs, module('formats/e2m1_int8_halves', e2m1Int8Halves)]
+    : [module('formats/e2m1_int8_floats', e2m1Int8Floats), ...floatCodes(f16Subnormals)]),
+  format === 'nvfp4'
     ? module('formats/relative_nvfp4', relativeNvfp4)
-    : module('formats/relative_mxfp4', relativeMxfp4);
-}
+    : module('formats/relative_mxfp4', relativeMxfp4),
+  module('int8_weights', int8Weights),
+];
 
 /** Bringing x to int8. */
 export const INT8_MODULES = {

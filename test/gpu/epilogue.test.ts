@@ -124,6 +124,16 @@ describe.each([
   });
 });
 
+test('f16 x of rotated weights is rotated first, also for kernels that would take it as it is', async () => {
+  const [m, n, k] = [37, 33, 160];
+  const q = quantize(random.normals(n * k), { rows: n, cols: k, format: 'nvfp4', hadamard: true });
+  const c: Case = { q, m, x: halves(random.normals(m * k)), xType: 'f16' };
+  using weights = await uploadWeights(context.gpu, q);
+  for (const plan of plans(weights, c)) {
+    expect(await worstOf(weights, plan, c), plan.label).toBeLessThanOrEqual(1);
+  }
+});
+
 test('k in parts gives the same sums, in the same order every time', async () => {
   const [m, n, k] = [6, 40, 2080];
   const q = quantize(random.normals(n * k), { rows: n, cols: k, format: 'nvfp4' });
@@ -147,6 +157,7 @@ describe('kernels that store four columns at a time', () => {
   const storing = Object.values(KERNELS).filter((kernel) => kernel.storesQuads);
   test('are these', () => {
     expect(storing.map(({ id }) => id).sort()).toEqual([
+      'gemm_dp4a_rows',
       'gemm_subgroup_matrix',
       'gemm_subgroup_matrix_direct',
       'gemm_subgroup_matrix_i8',

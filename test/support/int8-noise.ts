@@ -11,7 +11,7 @@ export const STRETCHES: readonly Stretch[] = ['row', 4096, 1024, 32];
 
 const lengthOf = (stretch: Stretch, k: number) => (stretch === 'row' ? k : stretch);
 
-/** FP4 weights as shaders/matrix_i8.wgsl makes int8 of them, f64[n, k], without the tensor's scale. */
+/** FP4 weights as shaders/int8_weights.wgsl makes int8 of them, f64[n, k], without the tensor's scale. */
 export function int8Weights(q: QuantizedMatrix, stretch: Stretch): Float64Array {
   const { rows, cols, blockSize, codes } = q;
   const { stored, effective } = int8BlockScales(q);

@@ -1,18 +1,12 @@
-import { INT8_MOST_K } from '../int8-weights.js';
-import {
-  CHUNK_MODULES,
-  floatCodes,
-  halfChunks,
-  MATRIX_MODULES,
-  MODULES,
-  relativeScales,
-} from '../shaders.js';
+import { halfChunks, int8Chunks, MATRIX_MODULES, MODULES } from '../shaders.js';
+import { INT8_ROWS_ERRORS, refuseInt8Rows } from './int8-rows.js';
 import type { Kernel, KernelConstants } from './kernel.js';
 import {
   matrixVariants,
   refuseSubgroups,
   splitShapes,
   subgroups,
+  takesHalfRows,
   threads,
   tileGrid,
   tileM,
@@ -85,15 +79,19 @@ export const gemmSubgroupMatrix: Kernel = {
   enables: ['f16', 'subgroups', 'chromium_experimental_subgroup_matrix'],
   activations: ['float'],
   precision: 'f16',
-  operand: (c) => ({
-    kind: 'half-fragments',
-    fragmentM: tileM(c),
-    fragmentK: tileK(c),
-    tileM: tileM(c),
-    tileK: tileK(c),
-  }),
+  operand: (c, p) =>
+    takesHalfRows(p)
+      ? { kind: 'rows' }
+      : {
+          kind: 'half-fragments',
+          fragmentM: tileM(c),
+          fragmentK: tileK(c),
+          tileM: tileM(c),
+          tileK: tileK(c),
+        },
   modules: (_c, p) => [
     ...halfChunks(p),
+    takesHalfRows(p) ? MATRIX_MODULES.xTilesRows : MATRIX_MODULES.xTiles,
     MATRIX_MODULES.tileVec4,
     MATRIX_MODULES.f16,
     MODULES.gemmSubgroupMatrix,
@@ -108,9 +106,6 @@ export const gemmSubgroupMatrix: Kernel = {
   }),
 };
 
-/** Least signal to noise in dB that weights may have as int8. */
-const LEAST_SNR = 30;
-
 const i8 = matrixKernel(1, I8_SHAPES);
 
 export const gemmSubgroupMatrixI8: Kernel = {
@@ -120,32 +115,14 @@ export const gemmSubgroupMatrixI8: Kernel = {
   moreEnables: ({ f16SubnormalProducts }) => (f16SubnormalProducts ? ['f16'] : []),
   activations: ['int8'],
   precision: 'f32',
-  refuse: (c, p, caps) => {
-    if (p.k > INT8_MOST_K) return `sums of more than ${INT8_MOST_K} products may leave the range of i32`;
-    if (p.int8Snr !== undefined && p.int8Snr < LEAST_SNR) {
-      return (
-        `the scales of these weights spread so far that as int8 they have a signal to noise of ${p.int8Snr.toFixed(1)} dB, ` +
-        `below ${LEAST_SNR} dB`
-      );
-    }
-    return i8.refuse(c, p, caps);
-  },
+  refuse: (c, p, caps) => refuseInt8Rows(p) ?? i8.refuse(c, p, caps),
   operand: (c) => ({ kind: 'int8-rows', tileM: tileM(c), tileK: tileK(c) }),
-  modules: (c, p, { f16Subnormals, f16SubnormalProducts }) => [
-    ...CHUNK_MODULES,
-    ...(f16SubnormalProducts
-      ? [MODULES.e2m1Pairs, MATRIX_MODULES.int8Halves]
-      : [MATRIX_MODULES.int8Floats, ...floatCodes(f16Subnormals)]),
-    relativeScales(p),
+  modules: (c, p, probe) => [
+    ...int8Chunks(p, probe),
+    MATRIX_MODULES.xTiles,
     c.MMA_K! < 16 ? MATRIX_MODULES.tileVec2 : MATRIX_MODULES.tileVec4,
     MATRIX_MODULES.i8,
     MODULES.gemmSubgroupMatrix,
   ],
-  errors: () => ({
-    roundings: 24,
-    // Half a step of the integers, and f32 roundings of it.
-    xStep: 0.501 / 127,
-    // Half a step, and the rounded factor of a block: see shaders/matrix_i8.wgsl.
-    wStep: 0.5 / 96 + 2 ** -10,
-  }),
+  errors: () => INT8_ROWS_ERRORS,
 };

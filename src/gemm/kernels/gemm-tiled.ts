@@ -1,8 +1,9 @@
 import { floatCodes, MODULES, X_MODULES } from '../shaders.js';
 import type { Kernel, KernelConstants } from './kernel.js';
+import { splitShapes } from './matrix-variants.js';
 
 /** The best at large m comes last; see the shader's head. */
-const VARIANTS: readonly KernelConstants[] = [
+const SHAPES: readonly KernelConstants[] = [
   { TILE_M: 32, TILE_N: 64, TILE_K: 16, THREAD_M: 8 },
   { TILE_M: 64, TILE_N: 64, TILE_K: 16, THREAD_M: 8 },
   { TILE_M: 128, TILE_N: 64, TILE_K: 32, THREAD_M: 8 },
@@ -17,11 +18,11 @@ export const gemmTiled: Kernel = {
   tiers: ['base'],
   activations: ['float'],
   precision: 'f32',
-  variants: () => VARIANTS,
+  variants: () => splitShapes(SHAPES, [1, 2, 4, 8]),
   tileLabel: (c) => `${c.TILE_M}x${c.TILE_N}x${c.TILE_K}.${c.THREAD_M}x${THREAD_N}`,
   threads: (c) => (c.TILE_M! / c.THREAD_M!) * (c.TILE_N! / THREAD_N),
   sharedBytes: (c) => (c.TILE_M! + c.TILE_N!) * c.TILE_K! * 4,
-  workgroups: (c, p) => ({ x: Math.ceil(p.m / c.TILE_M!), y: Math.ceil(p.n / c.TILE_N!), z: 1 }),
+  workgroups: (c, p) => ({ x: Math.ceil(p.m / c.TILE_M!), y: Math.ceil(p.n / c.TILE_N!), z: c.SPLIT_K! }),
   foldsX: false,
   operand: () => ({ kind: 'rows' }),
   modules: (_c, p, { f16Subnormals }) => [...floatCodes(f16Subnormals), X_MODULES[p.x], MODULES.gemmTiled],

@@ -7,6 +7,7 @@ import { activationBlock } from '../operands/int8.js';
 import { type GemmProblem, problemLabel } from '../problem.js';
 import { commonModules, epilogueModules, PROBLEM_MODULES, reduceSplitsModules } from '../shaders.js';
 import { gemmDp4a } from './gemm-dp4a.js';
+import { gemmDp4aRows } from './gemm-dp4a-rows.js';
 import { gemmSubgroupMatrix, gemmSubgroupMatrixI8 } from './gemm-subgroup-matrix.js';
 import { gemmSubgroupMatrixDirect } from './gemm-subgroup-matrix-direct.js';
 import { gemmSubgroupMatrixSkinny } from './gemm-subgroup-matrix-skinny.js';
@@ -21,6 +22,7 @@ export const KERNELS: Readonly<Record<KernelId, Kernel>> = {
   gemv_f16: gemvF16,
   gemm_tiled: gemmTiled,
   gemm_dp4a: gemmDp4a,
+  gemm_dp4a_rows: gemmDp4aRows,
   gemm_subgroup_matrix: gemmSubgroupMatrix,
   gemm_subgroup_matrix_direct: gemmSubgroupMatrixDirect,
   gemm_subgroup_matrix_skinny: gemmSubgroupMatrixSkinny,

@@ -28,7 +28,8 @@ export type KernelId =
   | 'gemm_subgroup_matrix_direct'
   | 'gemm_subgroup_matrix_skinny'
   | 'gemm_subgroup_matrix_i8'
-  | 'gemm_dp4a';
+  | 'gemm_dp4a'
+  | 'gemm_dp4a_rows';
 
 /** Constants of a kernel's shader; the names are those of its head. */
 export type KernelConstants = Readonly<Record<string, number>>;

@@ -3,12 +3,11 @@ import type { Caps, SubgroupMatrixConfig } from '../../gpu/caps.js';
 import type { GemmProblem } from '../problem.js';
 import type { Grid, KernelConstants } from './kernel.js';
 
-/** Parts of k that workgroups sum over, where one a tile would leave a large GPU idle. */
-const SPLITS = [1, 2, 4];
-
-/** Shapes of tiles with k in one part and in several. */
-export const splitShapes = (shapes: readonly KernelConstants[]): KernelConstants[] =>
-  shapes.flatMap((shape) => SPLITS.map((SPLIT_K) => ({ ...shape, SPLIT_K })));
+/** Shapes of tiles with k in one part and in several, where one a tile would leave a large GPU idle. */
+export const splitShapes = (
+  shapes: readonly KernelConstants[],
+  splits: readonly number[] = [1, 2, 4],
+): KernelConstants[] => shapes.flatMap((shape) => splits.map((SPLIT_K) => ({ ...shape, SPLIT_K })));
 
 /** Shapes with each of the device's fragments that are worth using: those with the most products an instruction. */
 export function matrixVariants(
@@ -54,3 +53,7 @@ export const tileGrid = (c: KernelConstants, p: GemmProblem): Grid => ({
   y: Math.ceil(p.n / tileN(c)),
   z: c.SPLIT_K ?? 1,
 });
+
+/** Whether f16 kernels take x as it lies in its buffer. */
+export const takesHalfRows = ({ x, activations: { kind } }: GemmProblem) =>
+  x === 'f16' && (kind === 'float' || kind === 'int8');

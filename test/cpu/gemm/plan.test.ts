@@ -51,17 +51,32 @@ describe('planGemm', () => {
     const plan = planGemm(problem(1, 4096, 4096), core);
     expect(planGemm(problem(1, 4096, 4096), core)).toEqual(plan);
     expect(JSON.parse(JSON.stringify(plan))).toEqual(plan);
-    expect(plan.reason).toMatch(/m = 1 ≤ 160/);
+    expect(plan.reason).toMatch(/m = 1 ≤ 24/);
     expect(plan.label).toMatch(/^gemv\.mxfp4\.f32\./);
   });
 
   test('takes gemv for few rows and tiles for many', () => {
-    const kernels = [1, 4, 64, 160, 161, 8192].map((m) => planGemm(problem(m, 4096, 4096), core).kernel);
-    expect(kernels).toEqual(['gemv', 'gemv', 'gemv', 'gemv', 'gemm_tiled', 'gemm_tiled']);
+    const kernels = [1, 4, 24, 25, 8192].map((m) => planGemm(problem(m, 4096, 4096), core).kernel);
+    expect(kernels).toEqual(['gemv', 'gemv', 'gemv', 'gemm_tiled', 'gemm_tiled']);
+  });
+
+  test('tiles hold all rows of x where they can, and k is cut until there are threads enough', () => {
+    const plan = (m: number, n: number, k: number) => {
+      const { TILE_M, SPLIT_K } = planGemm(problem(m, n, k), core).constants;
+      return [TILE_M, SPLIT_K];
+    };
+    expect(plan(32, 4096, 4096)).toEqual([32, 8]);
+    expect(plan(33, 4096, 4096)).toEqual([64, 8]);
+    // 224 tiles of 64 threads.
+    expect(plan(64, 14336, 4096)).toEqual([64, 4]);
+    expect(plan(2048, 4096, 4096)).toEqual([128, 1]);
+    // No part of k is shorter than 256.
+    expect(plan(64, 384, 512)).toEqual([64, 2]);
+    expect(plan(64, 384, 511 - 31)).toEqual([64, 1]);
   });
 
   test('shares a decoded weight between as many rows of x as there are, up to four', () => {
-    const rows = [1, 2, 3, 4, 5, 64].map((m) => planGemm(problem(m, 4096, 4096), core).constants.X_ROWS);
+    const rows = [1, 2, 3, 4, 5, 24].map((m) => planGemm(problem(m, 4096, 4096), core).constants.X_ROWS);
     expect(rows).toEqual([1, 2, 4, 4, 4, 4]);
   });
 
@@ -70,7 +85,21 @@ describe('planGemm', () => {
     const kernels = [1, 16, 48, 49, 2048].map(
       (m) => planGemm({ ...problem(m, 4096, 4096), activations: 'int8' }, dp4a).kernel,
     );
-    expect(kernels).toEqual(['gemv', 'gemv', 'gemv', 'gemm_dp4a', 'gemm_dp4a']);
+    expect(kernels).toEqual(['gemv', 'gemv', 'gemm_tiled', 'gemm_dp4a', 'gemm_dp4a']);
+  });
+
+  test('with subgroups as well, int8 has a scale a row, where weights bear it', () => {
+    const dp4a: Caps = { ...core, tiers: ['base', 'subgroups', 'dp4a'] };
+    const plan = (m: number, int8Snr: number) =>
+      planGemm({ ...problem(m, 4096, 4096), activations: 'int8', int8Snr }, dp4a);
+    expect([16, 17, 2048].map((m) => plan(m, 45).kernel)).toEqual([
+      'gemv',
+      'gemm_dp4a_rows',
+      'gemm_dp4a_rows',
+    ]);
+    expect(plan(2048, 20).kernel).toBe('gemm_dp4a');
+    expect(plan(2048, 20).reason).toMatch(/signal to noise of 20.0 dB/);
+    expect([17, 64, 128, 512].map((m) => plan(m, 45).constants.SPLIT_K)).toEqual([8, 8, 4, 1]);
   });
 
   describe('with subgroup matrices of f16 and int8', () => {
@@ -127,7 +156,7 @@ describe('planGemm', () => {
       const kernels = [1, 4, 5].map((m) => plan(m, { precision: 'f32' }).kernel);
       expect(kernels).toEqual(['gemv', 'gemv', 'gemv']);
       const noMatrices: Caps = { ...matrices, tiers: ['base', 'f16', 'f16-products'] };
-      expect([1, 160].map((m) => plan(m, {}, noMatrices).kernel)).toEqual(['gemv_f16', 'gemv_f16']);
+      expect([1, 24].map((m) => plan(m, {}, noMatrices).kernel)).toEqual(['gemv_f16', 'gemv_f16']);
       expect(plan(1).reason).toMatch(/as halves/);
     });
 
