@@ -16,8 +16,11 @@ export { readSafetensorsHeader, type SafetensorsFile, type TensorInfo } from './
 export type { OpenSibling, Progress } from './checkpoint/shards.js';
 export { type UrlSourceOptions, urlSource } from './checkpoint/url-source.js';
 export {
+  layoutSafetensors,
+  type SafetensorsLayout,
   type SafetensorsMetadata,
   type TensorData,
+  type TensorHeader,
   writeSafetensors,
 } from './checkpoint/write-safetensors.js';
 export {
