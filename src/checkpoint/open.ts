@@ -76,6 +76,8 @@ export interface Checkpoint {
    * @throws CheckpointError when its bytes are not what they should be, UnsupportedError when it is in `refused` for that
    */
   matrix(name: string, options?: MatrixOptions): Promise<QuantizedMatrix | FloatMatrix>;
+  /** The stored bytes of one of `tensors`, or a part of them: as {@link Container.read}. */
+  readonly read: Container['read'];
 }
 
 /** Between two of these, progress is told and an abort noticed. */
@@ -203,6 +205,7 @@ export function checkpointOver(container: Container, config?: JsonValue): Checkp
       options.signal?.throwIfAborted();
       return read(name, options);
     },
+    read: (tensor, options) => container.read(tensor, options),
   };
 }
 
