@@ -573,7 +573,8 @@ describe('hostile siblings', () => {
       0,
     );
     await expectBroken(change(gptOss, { [name]: blocks([1, 3, 6, 16]) }), 'do not match', 0);
-    await expectBroken(change(gptOss, { [name]: blocks([6, 3, 16]) }), 'it must have 4 dimensions');
+    await expectBroken(change(gptOss, { [name]: blocks([6, 3, 16]) }), 'it must have 2 dimensions');
+    await expectBroken(change(gptOss, { [name]: blocks([18, 16]) }), 'it must have 3 or 4 dimensions');
 
     const experts = stored.modelOptExperts([randomLogical('nvfp4', 10, 48, 1)]);
     const globals = { [`${experts.matrix}_weight_scale_2`]: f32([3], [1, 1, 1]) };
