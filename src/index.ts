@@ -2,6 +2,7 @@
 export { type ByteSource, blobSource, bytesSource } from './checkpoint/byte-source.js';
 export type { Container, StoredTensor } from './checkpoint/container.js';
 export type { Dtype, FloatDtype } from './checkpoint/dtype.js';
+export type { GgmlTypeName } from './checkpoint/ggml-types.js';
 export { type FloatMatrix, readMatrix } from './checkpoint/matrix-source.js';
 export {
   type Checkpoint,
@@ -22,6 +23,16 @@ export { readSafetensorsHeader, type SafetensorsFile, type TensorInfo } from './
 export type { OpenSibling, Progress } from './checkpoint/shards.js';
 export { type UrlSourceOptions, urlSource } from './checkpoint/url-source.js';
 export {
+  type GgufItems,
+  type GgufLayout,
+  type GgufMetadata,
+  type GgufTensor,
+  type GgufTensorHeader,
+  type GgufValue,
+  layoutGguf,
+  writeGguf,
+} from './checkpoint/write-gguf.js';
+export {
   layoutSafetensors,
   type SafetensorsLayout,
   type SafetensorsMetadata,
@@ -29,6 +40,15 @@ export {
   type TensorHeader,
   writeSafetensors,
 } from './checkpoint/write-safetensors.js';
+export { compressedTensorsConfig } from './checkpoint/writers/compressed-tensors.js';
+export { gptOssConfig } from './checkpoint/writers/gpt-oss.js';
+export {
+  type Convention,
+  headersAs,
+  tensorsAs,
+  type WrittenTensor,
+} from './checkpoint/writers/index.js';
+export type { WrittenHeader } from './checkpoint/writers/writer.js';
 export {
   CheckpointError,
   DeviceLostError,
@@ -104,6 +124,7 @@ export { type TimerOptions, type Timing, time } from './gpu/timer.js';
 export {
   bitsPerValue,
   byteLength,
+  type MatrixHeader,
   type QuantizedMatrix,
   validateMatrix,
 } from './matrix/quantized-matrix.js';

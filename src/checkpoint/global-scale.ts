@@ -38,3 +38,16 @@ export function globalMultiplier(
   }
   return multiplier;
 }
+
+/**
+ * The f32 that `globalMultiplier` reads as a multiplier to the last bit where it is stored as a divisor; undefined where
+ * there is none. Reciprocals of f32s leave out every second f32 or so above a significand of √2, a sixth of all. What
+ * rounds to a multiplier is an interval around its reciprocal: if an f32 is in it, one next to the reciprocal is.
+ */
+export function divisorOf(multiplier: number): number | undefined {
+  const bits = new Uint32Array(Float32Array.of(1 / multiplier).buffer)[0]!;
+  const near = new Float32Array(Uint32Array.of(bits, bits + 1, bits - 1).buffer);
+  return near.find(
+    (divisor) => Number.isFinite(divisor) && Math.fround(TO_MULTIPLIER.divisor(divisor)) === multiplier,
+  );
+}
