@@ -59,6 +59,21 @@ export function selectRows(q: QuantizedMatrix, rows: readonly number[]): Quantiz
   };
 }
 
+/** Rows `start` to `end` of a matrix, views of its arrays. */
+export function rowRange(q: QuantizedMatrix, start: number, end: number): QuantizedMatrix {
+  const range = (array: Uint8Array) => {
+    const perRow = array.length / q.rows;
+    return array.subarray(start * perRow, end * perRow);
+  };
+  return {
+    ...q,
+    rows: end - start,
+    codes: range(q.codes),
+    scales: range(q.scales),
+    ...(q.macroScales && { macroScales: range(q.macroScales) }),
+  };
+}
+
 /**
  * Checks that a matrix is what its fields say: sizes, lengths, scale bytes, tensor scale.
  * For matrices that come from outside `quantize`, such as checkpoints.
