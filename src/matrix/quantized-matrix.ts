@@ -62,6 +62,21 @@ export function selectRows(q: QuantizedMatrix, rows: readonly number[]): Quantiz
   };
 }
 
+/** Rows `start` to `end` of a matrix, views of its arrays. */
+export function rowRange(q: QuantizedMatrix, start: number, end: number): QuantizedMatrix {
+  const range = (array: Uint8Array) => {
+    const perRow = array.length / q.rows;
+    return array.subarray(start * perRow, end * perRow);
+  };
+  return {
+    ...q,
+    rows: end - start,
+    codes: range(q.codes),
+    scales: range(q.scales),
+    ...(q.macroScales && { macroScales: range(q.macroScales) }),
+  };
+}
+
 /**
  * Checks what a matrix says of itself: format, sizes, tensor scale.
  * @throws InvalidArgumentError naming the field and the rule
