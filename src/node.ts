@@ -8,6 +8,7 @@ import { InvalidArgumentError, UnsupportedError } from './errors.js';
 import type { TuneStorage } from './gemm/tune.js';
 import { type Gpu, type RequestGpuOptions, requestGpu } from './gpu/gpu.js';
 
+export { createGgufWriter, GgufWriter, type GgufWriterOptions } from './checkpoint/gguf-writer.js';
 export {
   createModelWriter,
   type ModelFile,

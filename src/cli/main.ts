@@ -2,8 +2,10 @@
 /** The `fp4-webgpu` command. */
 import { Command, InvalidArgumentError, Option } from 'commander';
 import packageJson from '../../package.json' with { type: 'json' };
+import { WRITERS } from '../checkpoint/writers/index.js';
 import { Fp4Error } from '../errors.js';
 import { LAYER_FORMATS } from '../gemm/layers-selftest.js';
+import { convert } from './convert.js';
 import { doctor } from './doctor.js';
 import { gemm } from './gemm.js';
 import { inspect } from './inspect.js';
@@ -19,6 +21,13 @@ const positiveInteger = (text: string): number => {
 const positiveNumber = (text: string): number => {
   const value = Number(text);
   if (!(value > 0)) throw new InvalidArgumentError('It is a positive number.');
+  return value;
+};
+/** Bytes, written as 5GB, 500MB or a number. */
+const byteCount = (text: string): number => {
+  const match = /^(\d+(?:\.\d+)?) ?(K|M|G|T)?B?$/i.exec(text);
+  const value = match ? Number(match[1]) * 1000 ** ' KMGT'.indexOf((match[2] ?? ' ').toUpperCase()) : 0;
+  if (!(value > 0)) throw new InvalidArgumentError('It looks like 5GB or 500MB.');
   return value;
 };
 const list = (text: string): string[] => text.split(',').map((item) => item.trim());
@@ -76,6 +85,20 @@ onGpu(program.command('gemm'))
 onGpu(program.command('doctor'))
   .description('print the adapter, its features, limits and capability tiers, and what is missing')
   .action(doctor);
+
+program
+  .command('convert <checkpoint>')
+  .description(
+    'write the FP4 matrices of a checkpoint (file, folder or URL) in another convention, their codes and scales as they are; the rest is copied. Names stay; only experts of one tensor become one each where compressed-tensors has them so, and one again for gpt-oss. GGUF files keep the names of the source too, which llama.cpp does not know.',
+  )
+  .requiredOption('-o, --output <path>', 'a folder, or for gguf a file')
+  .addOption(
+    new Option('--to <convention>', 'of the matrices').choices(Object.keys(WRITERS)).makeOptionMandatory(),
+  )
+  .option('--shard-size <bytes>', 'most bytes of tensors in a safetensors file (default: 5GB)', byteCount)
+  .option('--overwrite', 'replace a model in the folder, or the file')
+  .option('--json', 'print JSON instead of text')
+  .action(convert);
 
 program
   .command('inspect <checkpoint>')

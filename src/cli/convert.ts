@@ -1,0 +1,344 @@
+/** `fp4-webgpu convert`: a checkpoint in another convention, one matrix at a time. */
+import { createHash } from 'node:crypto';
+import { readdir, readFile, realpath, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { Presets, SingleBar } from 'cli-progress';
+import { bytesSource } from '../checkpoint/byte-source.js';
+import type { Container } from '../checkpoint/container.js';
+import { type Conversion, type ConversionStep, planConversion } from '../checkpoint/convert.js';
+import {
+  GGUF_METADATA_FILE,
+  ggufMetadata,
+  ggufMetadataFile,
+  safetensorsMetadata,
+} from '../checkpoint/convert-metadata.js';
+import { openGguf } from '../checkpoint/gguf.js';
+import { type Checkpoint, openCheckpoint } from '../checkpoint/open.js';
+import type { GgufTensorHeader } from '../checkpoint/write-gguf.js';
+import type { TensorHeader } from '../checkpoint/write-safetensors.js';
+import { compressedTensorsConfig } from '../checkpoint/writers/compressed-tensors.js';
+import { moduleName } from '../checkpoint/writers/experts.js';
+import { gptOssConfig } from '../checkpoint/writers/gpt-oss.js';
+import type { Convention } from '../checkpoint/writers/index.js';
+import { CheckpointError, InvalidArgumentError } from '../errors.js';
+import { createGgufWriter, createModelWriter, type ModelFile, openCheckpointFile } from '../node.js';
+
+export interface ConvertOptions {
+  output: string;
+  to: Convention;
+  /** Most bytes of tensors in a safetensors file. */
+  shardSize?: number;
+  overwrite?: boolean;
+  json?: boolean;
+}
+
+/** What `--json` prints. */
+export interface ConvertSummary {
+  readonly output: string;
+  readonly to: Convention;
+  readonly resumed: boolean;
+  /** How many there are after the conversion, each expert that is alone counted. */
+  readonly matrices: number;
+  /** Tensors that are not of an FP4 matrix, and stay what they are. */
+  readonly kept: number;
+  /** Read and written, of tensors. */
+  readonly bytes: number;
+  /** Of the source's folder. */
+  readonly files: { readonly copied: readonly string[]; readonly leftOut: readonly string[] };
+  readonly notes: readonly string[];
+  readonly seconds: number;
+  readonly peakMemory: number;
+}
+
+const CONFIG = 'config.json';
+/** Weights in other formats would be a second model, and ModelOpt's configuration is of what was. */
+const NOT_COPIED =
+  /\.(safetensors(\.index\.json)?|gguf|bin|bin\.index\.json|pth?|ckpt|h5|msgpack|onnx|ot|tflite|npz)$|^hf_quant_config\.json$/;
+
+/** The command: reports on the terminal. */
+export async function convert(source: string, options: ConvertOptions): Promise<void> {
+  const bar = new SingleBar(
+    {
+      format: '{bar} {percentage} % of {total} MB, {eta_formatted} left',
+      stream: process.stderr,
+      gracefulExit: false,
+      clearOnComplete: true,
+    },
+    Presets.shades_classic,
+  );
+  try {
+    const summary = await convertModel(source, options, (done, total) => {
+      if (!bar.isActive) bar.start(Math.ceil(total / 1e6), 0);
+      bar.update(Math.floor(done / 1e6));
+    });
+    bar.stop();
+    console.log(options.json ? JSON.stringify(summary, null, 2) : describe(summary));
+  } finally {
+    bar.stop();
+  }
+}
+
+/**
+ * Converts a file, a folder or what a URL leads to.
+ * @param onProgress after each matrix or tensor; bytes read
+ * @throws UnsupportedError that lists what the convention cannot hold, and InvalidArgumentError for a place that is
+ * taken; nothing is written then
+ */
+export async function convertModel(
+  source: string,
+  options: ConvertOptions,
+  onProgress?: (done: number, total: number) => void,
+): Promise<ConvertSummary> {
+  if (/^https?:/.test(source)) {
+    return run({ checkpoint: await openCheckpoint(new URL(source)), source, options, onProgress });
+  }
+  await checkOutput(source, options);
+  const isFolder = (await stat(source).catch(() => undefined))?.isDirectory();
+  await using checkpoint = await openCheckpointFile(source);
+  return run({
+    checkpoint,
+    source: resolve(source),
+    folder: isFolder ? source : undefined,
+    options,
+    onProgress,
+  });
+}
+
+/** Refuses to write over what is read. */
+async function checkOutput(source: string, { output }: ConvertOptions): Promise<void> {
+  const real = (path: string) => realpath(path).catch(() => resolve(path));
+  const [from, into] = await Promise.all([real(source), real(output)]);
+  if (into === from || into === dirname(from)) fail(`${output} is where the source is; name another`);
+}
+
+function fail(message: string): never {
+  throw new InvalidArgumentError('convert', message);
+}
+
+interface Run {
+  readonly checkpoint: Checkpoint;
+  readonly source: string;
+  /** Of the model, where its other files are; those of a file alone could be anyone's. */
+  readonly folder?: string | undefined;
+  readonly options: ConvertOptions;
+  readonly onProgress: ((done: number, total: number) => void) | undefined;
+}
+
+/** Takes what a conversion makes. */
+interface Sink {
+  readonly finished?: ReadonlyMap<string, unknown>;
+  write(tensor: string, bytes: Uint8Array, offset: number): Promise<void>;
+  finish?(tensors: readonly string[]): Promise<void>;
+}
+
+async function run(job: Run): Promise<ConvertSummary> {
+  const { checkpoint, folder, options } = job;
+  const { output, to } = options;
+  if (to === 'gguf' && !output.endsWith('.gguf')) fail(`${output}: name a file that ends in .gguf`);
+  if (to !== 'gguf' && /\.(safetensors|gguf)$/.test(output)) fail(`${output}: name a folder, not a file`);
+  const began = performance.now();
+  const conversion = await planConversion(checkpoint, to);
+  const config = folder === undefined ? undefined : await readConfig(join(folder, CONFIG));
+  const files = folder === undefined ? { copied: [], leftOut: [] } : await filesBeside(folder);
+  const resumed =
+    to === 'gguf'
+      ? await writeGgufFile(job, conversion, config)
+      : await writeModel(job, conversion, config, files.copied);
+  return {
+    output,
+    to,
+    resumed,
+    matrices: conversion.matrices.size,
+    kept: keptTensors(conversion.steps).length,
+    bytes: bytesOf(conversion.steps),
+    files: to === 'gguf' ? { copied: [], leftOut: [...files.copied, ...files.leftOut] } : files,
+    notes: notesOf(job, conversion),
+    seconds: (performance.now() - began) / 1000,
+    peakMemory: process.resourceUsage().maxRSS * 1024,
+  };
+}
+
+async function writeModel(
+  job: Run,
+  conversion: Conversion,
+  config: JsonObject | undefined,
+  copied: readonly string[],
+): Promise<boolean> {
+  const { checkpoint, folder, options } = job;
+  const files: ModelFile[] = copied.map((name) => ({ name, from: join(folder!, name) }));
+  // Loaders of other conventions look there first; ours looks at the tensors.
+  if (config || options.to !== 'fp4-webgpu') {
+    const json = JSON.stringify(convertConfig(config ?? {}, conversion), null, 2);
+    files.push({ name: CONFIG, from: new TextEncoder().encode(`${json}\n`) });
+  }
+  if (checkpoint.container === 'gguf') {
+    files.push({ name: GGUF_METADATA_FILE, from: await ggufMetadataFile(checkpoint) });
+  }
+  await using writer = await createModelWriter(options.output, {
+    // The plan has refused what has no dtype there.
+    tensors: conversion.steps.flatMap(({ tensors }) => tensors as readonly TensorHeader[]),
+    metadata: safetensorsMetadata(checkpoint),
+    maxShardBytes: options.shardSize,
+    identity: { 'conversion, or its files were changed': await identityOf(job) },
+    overwrite: options.overwrite,
+  });
+  await runSteps(job, conversion.steps, writer);
+  await writer.complete(files);
+  return writer.resumed;
+}
+
+async function writeGgufFile(
+  job: Run,
+  { steps }: Conversion,
+  config: JsonObject | undefined,
+): Promise<boolean> {
+  const { checkpoint, folder, options } = job;
+  const kept = folder === undefined ? undefined : await readGgufMetadata(join(folder, GGUF_METADATA_FILE));
+  const architecture = typeof config?.model_type === 'string' ? config.model_type : 'unknown';
+  await using writer = await createGgufWriter(options.output, {
+    tensors: steps.flatMap(({ tensors }) => tensors as readonly GgufTensorHeader[]),
+    metadata: await ggufMetadata(checkpoint, kept, architecture),
+    overwrite: options.overwrite,
+  });
+  await runSteps(job, steps, writer);
+  await writer.complete();
+  return false;
+}
+
+async function runSteps({ onProgress }: Run, steps: readonly ConversionStep[], sink: Sink): Promise<void> {
+  const total = bytesOf(steps);
+  let done = 0;
+  for (const step of steps) {
+    const names = step.tensors.map(({ name }) => name);
+    if (!names.every((name) => sink.finished?.has(name))) {
+      await step.run((tensor, bytes, offset) => sink.write(tensor, bytes, offset));
+      await sink.finish?.(names);
+    }
+    done += step.bytes;
+    onProgress?.(done, total);
+  }
+}
+
+const bytesOf = (steps: readonly ConversionStep[]) => steps.reduce((sum, { bytes }) => sum + bytes, 0);
+
+/** What the bytes that are written depend on. */
+async function identityOf({ checkpoint, source, options }: Run): Promise<string> {
+  const hash = createHash('sha256').update(`${options.to} ${source}\n`);
+  for (const file of new Set(checkpoint.tensors.map((tensor) => tensor.file))) {
+    const stats = await stat(join(dirname(checkpoint.name), basename(file))).catch(() => undefined);
+    hash.update(`${file} ${stats?.size} ${stats?.mtimeMs}\n`);
+  }
+  for (const { name, byteLength } of checkpoint.tensors) hash.update(`${name} ${byteLength}\n`);
+  return hash.digest('hex').slice(0, 16);
+}
+
+/** Names of everything in a model's folder but weights, hidden files and folders. */
+async function filesBeside(folder: string): Promise<{ copied: string[]; leftOut: string[] }> {
+  const files = { copied: [] as string[], leftOut: [] as string[] };
+  for (const name of (await readdir(folder)).sort()) {
+    if (name === CONFIG) continue;
+    const copy = !name.startsWith('.') && !NOT_COPIED.test(name) && (await stat(join(folder, name))).isFile();
+    (copy ? files.copied : files.leftOut).push(name);
+  }
+  return files;
+}
+
+type JsonObject = Readonly<Record<string, unknown>>;
+
+async function readConfig(path: string): Promise<JsonObject | undefined> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new CheckpointError('convert', `${path}: cannot be read (${cause})`, { cause });
+  }
+  try {
+    const value = JSON.parse(text);
+    if (isObject(value)) return value;
+  } catch {
+    // Said below.
+  }
+  throw new CheckpointError('convert', `${path}: is no JSON object; mend it or move it away`);
+}
+
+async function readGgufMetadata(path: string): Promise<Container | undefined> {
+  if (!(await stat(path).catch(() => undefined))) return undefined;
+  return openGguf([bytesSource(await readFile(path), path)]);
+}
+
+/** Where configurations say how weights are stored. */
+const QUANTIZATION_KEYS = ['quantization_config', 'compression_config', 'quantization', 'fp4_webgpu_config'];
+
+/** The configuration with how weights are stored now; how they were at first is under `source_quantization`. */
+function convertConfig(config: JsonObject, { to, matrices, floats }: Conversion): JsonObject {
+  const modules = floats.map(moduleName);
+  const now = {
+    'fp4-webgpu': () => ({ quant_method: 'fp4-webgpu', modules_to_not_convert: modules }),
+    'compressed-tensors': () => compressedTensorsConfig(matrices, modules),
+    'gpt-oss': () => gptOssConfig(modules),
+    gguf: () => undefined,
+  }[to]();
+  const { rest, before } = takeOut(config);
+  const text = isObject(rest.text_config) ? takeOut(rest.text_config) : undefined;
+  const all = { ...text?.before, ...before };
+  return {
+    ...(Object.keys(all).length > 0 && { source_quantization: all }),
+    ...rest,
+    ...(text && { text_config: text.rest }),
+    quantization_config: now,
+  };
+}
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function takeOut(config: JsonObject): { rest: JsonObject; before: JsonObject } {
+  const isOld = ([key]: [string, unknown]) => QUANTIZATION_KEYS.includes(key);
+  const entries = Object.entries(config);
+  return {
+    rest: Object.fromEntries(entries.filter((entry) => !isOld(entry))),
+    before: Object.fromEntries(entries.filter(isOld)),
+  };
+}
+
+/** What someone who uses the result should know. */
+function notesOf({ checkpoint }: Run, { to, steps }: Conversion): string[] {
+  const kept = keptTensors(steps);
+  const notes: string[] = [];
+  if (checkpoint.refused.length) {
+    notes.push(
+      `${checkpoint.refused.length} F8 matrices with scales stay as they are, and no configuration says so`,
+    );
+  }
+  if (to !== 'gguf' && kept.some((name) => /\.input_(global_)?scale$/.test(name))) {
+    notes.push('scales of activations stay as they are; the configuration is for weights alone');
+  }
+  if (to === 'gguf' && checkpoint.container !== 'gguf') {
+    notes.push('names are those of the source; llama.cpp knows its own only (blk.0.attn_q.weight)');
+  }
+  return notes;
+}
+
+function keptTensors(steps: readonly ConversionStep[]): string[] {
+  return steps.flatMap(({ matrix, tensors }) =>
+    matrix === undefined ? tensors.map(({ name }) => name) : [],
+  );
+}
+
+/** Names that a line of the summary lists. */
+const LISTED = 8;
+
+function describe(s: ConvertSummary): string {
+  const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
+  const names = (list: readonly string[]) =>
+    `${list.slice(0, LISTED).join(', ')}${list.length > LISTED ? `, … (${list.length})` : ''}`;
+  return [
+    `${s.output}: ${s.matrices} FP4 matrices as ${s.to}, ${s.kept} other tensors as they were`,
+    ...(s.files.copied.length ? [`copied    ${names(s.files.copied)}`] : []),
+    ...(s.files.leftOut.length ? [`left out  ${names(s.files.leftOut)}`] : []),
+    ...s.notes.map((note) => `note      ${note}`),
+    `${megabytes(s.bytes)} in ${s.seconds.toFixed(1)} s${s.resumed ? ', after an earlier run' : ''}; at most ${megabytes(s.peakMemory)} of memory`,
+  ].join('\n');
+}
