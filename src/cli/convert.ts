@@ -22,6 +22,7 @@ import { gptOssConfig } from '../checkpoint/writers/gpt-oss.js';
 import type { Convention } from '../checkpoint/writers/index.js';
 import { CheckpointError, InvalidArgumentError } from '../errors.js';
 import { createGgufWriter, createModelWriter, type ModelFile, openCheckpointFile } from '../node.js';
+import { jsonMembers, jsonObject } from './json-members.js';
 
 export interface ConvertOptions {
   output: string;
@@ -95,7 +96,8 @@ export async function convertModel(
   await checkOutput(source, options);
   const isFolder = (await stat(source).catch(() => undefined))?.isDirectory();
   await using checkpoint = await openCheckpointFile(source);
-  return run({
+  // Awaited here, or the files would be closed while it runs.
+  return await run({
     checkpoint,
     source: resolve(source),
     folder: isFolder ? source : undefined,
@@ -161,15 +163,14 @@ async function run(job: Run): Promise<ConvertSummary> {
 async function writeModel(
   job: Run,
   conversion: Conversion,
-  config: JsonObject | undefined,
+  config: string | undefined,
   copied: readonly string[],
 ): Promise<boolean> {
   const { checkpoint, folder, options } = job;
   const files: ModelFile[] = copied.map((name) => ({ name, from: join(folder!, name) }));
   // Loaders of other conventions look there first; ours looks at the tensors.
   if (config || options.to !== 'fp4-webgpu') {
-    const json = JSON.stringify(convertConfig(config ?? {}, conversion), null, 2);
-    files.push({ name: CONFIG, from: new TextEncoder().encode(`${json}\n`) });
+    files.push({ name: CONFIG, from: new TextEncoder().encode(convertConfig(config ?? '{}', conversion)) });
   }
   if (checkpoint.container === 'gguf') {
     files.push({ name: GGUF_METADATA_FILE, from: await ggufMetadataFile(checkpoint) });
@@ -187,14 +188,11 @@ async function writeModel(
   return writer.resumed;
 }
 
-async function writeGgufFile(
-  job: Run,
-  { steps }: Conversion,
-  config: JsonObject | undefined,
-): Promise<boolean> {
+async function writeGgufFile(job: Run, { steps }: Conversion, config: string | undefined): Promise<boolean> {
   const { checkpoint, folder, options } = job;
   const kept = folder === undefined ? undefined : await readGgufMetadata(join(folder, GGUF_METADATA_FILE));
-  const architecture = typeof config?.model_type === 'string' ? config.model_type : 'unknown';
+  const type: unknown = config && JSON.parse(config).model_type;
+  const architecture = typeof type === 'string' ? type : 'unknown';
   await using writer = await createGgufWriter(options.output, {
     tensors: steps.flatMap(({ tensors }) => tensors as readonly GgufTensorHeader[]),
     metadata: await ggufMetadata(checkpoint, kept, architecture),
@@ -243,9 +241,8 @@ async function filesBeside(folder: string): Promise<{ copied: string[]; leftOut:
   return files;
 }
 
-type JsonObject = Readonly<Record<string, unknown>>;
-
-async function readConfig(path: string): Promise<JsonObject | undefined> {
+/** The text of config.json; undefined where there is none. */
+async function readConfig(path: string): Promise<string | undefined> {
   let text: string;
   try {
     text = await readFile(path, 'utf8');
@@ -254,12 +251,15 @@ async function readConfig(path: string): Promise<JsonObject | undefined> {
     throw new CheckpointError('convert', `${path}: cannot be read (${cause})`, { cause });
   }
   try {
-    const value = JSON.parse(text);
-    if (isObject(value)) return value;
+    if (isObject(JSON.parse(text))) return text;
   } catch {
     // Said below.
   }
   throw new CheckpointError('convert', `${path}: is no JSON object; mend it or move it away`);
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 async function readGgufMetadata(path: string): Promise<Container | undefined> {
@@ -271,36 +271,26 @@ async function readGgufMetadata(path: string): Promise<Container | undefined> {
 const QUANTIZATION_KEYS = ['quantization_config', 'compression_config', 'quantization', 'fp4_webgpu_config'];
 
 /** The configuration with how weights are stored now; how they were at first is under `source_quantization`. */
-function convertConfig(config: JsonObject, { to, matrices, floats }: Conversion): JsonObject {
-  const modules = floats.map(moduleName);
+function convertConfig(config: string, { to, matrices, floats }: Conversion): string {
+  const modules = floats.filter((name) => name.endsWith('.weight')).map(moduleName);
   const now = {
     'fp4-webgpu': () => ({ quant_method: 'fp4-webgpu', modules_to_not_convert: modules }),
     'compressed-tensors': () => compressedTensorsConfig(matrices, modules),
     'gpt-oss': () => gptOssConfig(modules),
     gguf: () => undefined,
   }[to]();
-  const { rest, before } = takeOut(config);
-  const text = isObject(rest.text_config) ? takeOut(rest.text_config) : undefined;
-  const all = { ...text?.before, ...before };
-  return {
-    ...(Object.keys(all).length > 0 && { source_quantization: all }),
-    ...rest,
-    ...(text && { text_config: text.rest }),
-    quantization_config: now,
-  };
+  const members = setAside(jsonMembers(config));
+  const text = members.get('text_config');
+  if (text?.startsWith('{')) members.set('text_config', jsonObject(setAside(jsonMembers(text), 2), 1));
+  members.set('quantization_config', JSON.stringify(now, null, 2).replaceAll('\n', '\n  '));
+  return `${jsonObject(members)}\n`;
 }
 
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function takeOut(config: JsonObject): { rest: JsonObject; before: JsonObject } {
-  const isOld = ([key]: [string, unknown]) => QUANTIZATION_KEYS.includes(key);
-  const entries = Object.entries(config);
-  return {
-    rest: Object.fromEntries(entries.filter((entry) => !isOld(entry))),
-    before: Object.fromEntries(entries.filter(isOld)),
-  };
+function setAside(members: ReadonlyMap<string, string>, depth = 1): Map<string, string> {
+  const old = [...members].filter(([key]) => QUANTIZATION_KEYS.includes(key));
+  const rest = [...members].filter(([key]) => !QUANTIZATION_KEYS.includes(key));
+  // Of several conversions, what the first one found stays.
+  return new Map(old.length ? [['source_quantization', jsonObject(old, depth)], ...rest] : rest);
 }
 
 /** What someone who uses the result should know. */
