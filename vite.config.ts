@@ -20,6 +20,7 @@ export default defineConfig({
         node: 'src/node.ts',
         'cli/main': 'src/cli/main.ts',
         'cli/quantize-worker': 'src/cli/quantize-worker.ts',
+        'cli/rows-worker': 'src/cli/rows-worker.ts',
       },
       external: ['webgpu'],
       output: { entryFileNames: '[name].js', chunkFileNames: 'chunks/[name]-[hash].js' },

@@ -7,19 +7,8 @@
  * Node only.
  */
 import { createHash } from 'node:crypto';
-import { constants } from 'node:fs';
-import {
-  copyFile,
-  type FileHandle,
-  mkdir,
-  open,
-  readdir,
-  rename,
-  rm,
-  stat,
-  statfs,
-  writeFile,
-} from 'node:fs/promises';
+import { constants, createReadStream } from 'node:fs';
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { CheckpointError, InvalidArgumentError } from '../errors.js';
 import { diskError } from './disk.js';
@@ -129,6 +118,11 @@ export class ModelWriter implements AsyncDisposable {
   /** Names of the files that the model will have, the index left out. */
   get files(): string[] {
     return this.#shards.map(({ name }) => name);
+  }
+
+  /** Of all tensors. */
+  get byteLength(): number {
+    return this.#shards.reduce((sum, { layout }) => sum + layout.byteLength - layout.header.length, 0);
   }
 
   /**
@@ -286,9 +280,8 @@ export class ModelWriter implements AsyncDisposable {
   #index(): Uint8Array {
     const entries = [...this.#places].map(([name, { shard }]) => [name, shard.name] as const);
     entries.sort(([a], [b]) => (a < b ? -1 : 1));
-    const sizes = Array.from(this.#places.values(), ({ start, end }) => end - start);
     const index = {
-      metadata: { total_size: sizes.reduce((sum, size) => sum + size, 0) },
+      metadata: { total_size: this.byteLength },
       weight_map: Object.fromEntries(entries),
     };
     return new TextEncoder().encode(`${JSON.stringify(index, null, 2)}\n`);
@@ -488,10 +481,7 @@ async function checkSpace(
   }
 }
 
-async function writeSynced(path: string, from: Uint8Array | string): Promise<void> {
-  if (typeof from === 'string') await copyFile(from, path);
-  else await writeFile(path, from);
-  const handle = await open(path, 'r+');
-  await handle.datasync();
-  await handle.close();
+/** The file may be read-only where it comes from, so its mode is not copied. */
+function writeSynced(path: string, from: Uint8Array | string): Promise<void> {
+  return writeFile(path, typeof from === 'string' ? createReadStream(from) : from, { flush: true });
 }

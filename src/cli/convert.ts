@@ -2,7 +2,6 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { Presets, SingleBar } from 'cli-progress';
 import { bytesSource } from '../checkpoint/byte-source.js';
 import type { Container } from '../checkpoint/container.js';
 import { type Conversion, type ConversionStep, planConversion } from '../checkpoint/convert.js';
@@ -13,7 +12,7 @@ import {
   safetensorsMetadata,
 } from '../checkpoint/convert-metadata.js';
 import { openGguf } from '../checkpoint/gguf.js';
-import { type Checkpoint, openCheckpoint } from '../checkpoint/open.js';
+import type { Checkpoint } from '../checkpoint/open.js';
 import type { GgufTensorHeader } from '../checkpoint/write-gguf.js';
 import type { TensorHeader } from '../checkpoint/write-safetensors.js';
 import { compressedTensorsConfig } from '../checkpoint/writers/compressed-tensors.js';
@@ -21,8 +20,10 @@ import { moduleName } from '../checkpoint/writers/experts.js';
 import { gptOssConfig } from '../checkpoint/writers/gpt-oss.js';
 import type { Convention } from '../checkpoint/writers/index.js';
 import { CheckpointError, InvalidArgumentError } from '../errors.js';
-import { createGgufWriter, createModelWriter, type ModelFile, openCheckpointFile } from '../node.js';
+import { createGgufWriter, createModelWriter, type ModelFile } from '../node.js';
 import { jsonMembers, jsonObject } from './json-members.js';
+import { isUrl, openModel } from './open-model.js';
+import { ProgressBar } from './progress.js';
 
 export interface ConvertOptions {
   output: string;
@@ -56,58 +57,71 @@ const CONFIG = 'config.json';
 const NOT_COPIED =
   /\.(safetensors(\.index\.json)?|gguf|bin|bin\.index\.json|pth?|ckpt|h5|msgpack|onnx|ot|tflite|npz)$|^hf_quant_config\.json$/;
 
-/** The command: reports on the terminal. */
+/** The command: reports on the terminal, and is interrupted by Ctrl-C. */
 export async function convert(source: string, options: ConvertOptions): Promise<void> {
-  const bar = new SingleBar(
-    {
-      format: '{bar} {percentage} % of {total} MB, {eta_formatted} left',
-      stream: process.stderr,
-      gracefulExit: false,
-      clearOnComplete: true,
-    },
-    Presets.shades_classic,
-  );
+  const interrupt = new AbortController();
+  const onInterrupt = () => interrupt.abort();
+  process.once('SIGINT', onInterrupt);
+  const bar = new ProgressBar();
   try {
-    const summary = await convertModel(source, options, (done, total) => {
-      if (!bar.isActive) bar.start(Math.ceil(total / 1e6), 0);
-      bar.update(Math.floor(done / 1e6));
+    const summary = await convertModel(source, options, {
+      signal: interrupt.signal,
+      onStart: (total) => bar.start(total),
+      onProgress: (done, name) => bar.update(done, name),
     });
     bar.stop();
     console.log(options.json ? JSON.stringify(summary, null, 2) : describe(summary));
-  } finally {
+  } catch (error) {
     bar.stop();
+    if (!interrupt.signal.aborted) throw error;
+    const next = options.to === 'gguf' ? 'nothing is left of it' : 'the same command goes on from here';
+    process.stderr.write(`interrupted; ${next}\n`);
+    process.exitCode = 130;
+  } finally {
+    process.off('SIGINT', onInterrupt);
   }
+}
+
+export interface ConvertRun {
+  readonly signal?: AbortSignal;
+  /** Before the first tensor; bytes of all that are read. */
+  readonly onStart?: (total: number) => void;
+  /** Bytes that are done, and whose those were. */
+  readonly onProgress?: (done: number, name: string) => void;
 }
 
 /**
  * Converts a file, a folder or what a URL leads to.
- * @param onProgress after each matrix or tensor; bytes read
  * @throws UnsupportedError that lists what the convention cannot hold, and InvalidArgumentError for a place that is
  * taken; nothing is written then
  */
 export async function convertModel(
   source: string,
   options: ConvertOptions,
-  onProgress?: (done: number, total: number) => void,
+  progress: ConvertRun = {},
 ): Promise<ConvertSummary> {
-  if (/^https?:/.test(source)) {
-    return run({ checkpoint: await openCheckpoint(new URL(source)), source, options, onProgress });
-  }
   await checkOutput(source, options);
-  const isFolder = (await stat(source).catch(() => undefined))?.isDirectory();
-  await using checkpoint = await openCheckpointFile(source);
+  await using checkpoint = await openModel(source);
   // Awaited here, or the files would be closed while it runs.
   return await run({
     checkpoint,
-    source: resolve(source),
-    folder: isFolder ? source : undefined,
+    source: isUrl(source) ? source : resolve(source),
+    folder: await folderOf(source),
     options,
-    onProgress,
+    progress,
   });
 }
 
-/** Refuses to write over what is read. */
-async function checkOutput(source: string, { output }: ConvertOptions): Promise<void> {
+/** A model's folder, where its other files are. Those beside a file, or behind a URL, could be anyone's. */
+async function folderOf(source: string): Promise<string | undefined> {
+  if (source.endsWith('.index.json')) return isUrl(source) ? undefined : dirname(source);
+  return (await stat(source).catch(() => undefined))?.isDirectory() ? source : undefined;
+}
+
+/** Refuses what is no place for the convention, and to write over what is read. */
+async function checkOutput(source: string, { output, to }: ConvertOptions): Promise<void> {
+  if (to === 'gguf' && !output.endsWith('.gguf')) fail(`${output}: name a file that ends in .gguf`);
+  if (to !== 'gguf' && /\.(safetensors|gguf)$/.test(output)) fail(`${output}: name a folder, not a file`);
   const real = (path: string) => realpath(path).catch(() => resolve(path));
   const [from, into] = await Promise.all([real(source), real(output)]);
   if (into === from || into === dirname(from)) fail(`${output} is where the source is; name another`);
@@ -120,10 +134,9 @@ function fail(message: string): never {
 interface Run {
   readonly checkpoint: Checkpoint;
   readonly source: string;
-  /** Of the model, where its other files are; those of a file alone could be anyone's. */
-  readonly folder?: string | undefined;
+  readonly folder: string | undefined;
   readonly options: ConvertOptions;
-  readonly onProgress: ((done: number, total: number) => void) | undefined;
+  readonly progress: ConvertRun;
 }
 
 /** Takes what a conversion makes. */
@@ -134,12 +147,10 @@ interface Sink {
 }
 
 async function run(job: Run): Promise<ConvertSummary> {
-  const { checkpoint, folder, options } = job;
+  const { checkpoint, folder, options, progress } = job;
   const { output, to } = options;
-  if (to === 'gguf' && !output.endsWith('.gguf')) fail(`${output}: name a file that ends in .gguf`);
-  if (to !== 'gguf' && /\.(safetensors|gguf)$/.test(output)) fail(`${output}: name a folder, not a file`);
   const began = performance.now();
-  const conversion = await planConversion(checkpoint, to);
+  const conversion = await planConversion(checkpoint, to, { signal: progress.signal });
   const config = folder === undefined ? undefined : await readConfig(join(folder, CONFIG));
   const files = folder === undefined ? { copied: [], leftOut: [] } : await filesBeside(folder);
   const resumed =
@@ -203,17 +214,21 @@ async function writeGgufFile(job: Run, { steps }: Conversion, config: string | u
   return false;
 }
 
-async function runSteps({ onProgress }: Run, steps: readonly ConversionStep[], sink: Sink): Promise<void> {
-  const total = bytesOf(steps);
+async function runSteps(
+  { progress: { signal, onStart, onProgress } }: Run,
+  steps: readonly ConversionStep[],
+  sink: Sink,
+): Promise<void> {
+  onStart?.(bytesOf(steps));
   let done = 0;
   for (const step of steps) {
     const names = step.tensors.map(({ name }) => name);
     if (!names.every((name) => sink.finished?.has(name))) {
-      await step.run((tensor, bytes, offset) => sink.write(tensor, bytes, offset));
+      await step.run((tensor, bytes, offset) => sink.write(tensor, bytes, offset), { signal });
       await sink.finish?.(names);
     }
     done += step.bytes;
-    onProgress?.(done, total);
+    onProgress?.(done, step.matrix ?? names[0]!);
   }
 }
 

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type ConvertOptions, convert, convertModel } from '../../src/cli/convert.js';
 import { jsonMembers, jsonObject } from '../../src/cli/json-members.js';
+import { ProgressBar } from '../../src/cli/progress.js';
 import { CheckpointError, InvalidArgumentError, UnsupportedError } from '../../src/errors.js';
 import { createGgufWriter, openCheckpointFile } from '../../src/node.js';
 import { bf16, type FileTensors, safetensorsFile } from '../support/checkpoint-files.js';
@@ -88,8 +89,11 @@ describe('a folder', () => {
 
   it('goes with its configuration, tokenizer and whatever else is no weight', async () => {
     const options = { output: at('out'), to: 'compressed-tensors' } as const;
-    const told: number[][] = [];
-    const summary = await convertModel(at('model'), options, (...progress) => told.push(progress));
+    const told: unknown[] = [];
+    const summary = await convertModel(at('model'), options, {
+      onStart: (total) => told.push(total),
+      onProgress: (done, name) => told.push(done, name),
+    });
     await expectSameMatrices(at('model'), at('out'));
     expect((await readdir(at('out'))).toSorted()).toEqual([
       'config.json',
@@ -130,7 +134,11 @@ describe('a folder', () => {
       },
       notes: ['scales of activations stay as they are; the configuration is for weights alone'],
     });
-    expect(told.at(-1)).toEqual([summary.bytes, summary.bytes]);
+    expect([told[0], told.at(-2), told.at(-1)]).toEqual([
+      summary.bytes,
+      summary.bytes,
+      'model.layers.1.mlp.up_proj.weight',
+    ]);
   });
 
   it('goes into shards, and from there on', async () => {
@@ -196,8 +204,10 @@ describe('a folder', () => {
   it('goes on where it was interrupted, while the source is the same', async () => {
     const options = { output: at('out'), to: 'fp4-webgpu' } as const;
     const interrupt = () =>
-      convertModel(at('model'), options, (done) => {
-        if (done > 20) throw new Error('interrupted');
+      convertModel(at('model'), options, {
+        onProgress(done) {
+          if (done > 20) throw new Error('interrupted');
+        },
       });
     await expect(interrupt()).rejects.toThrow('interrupted');
     await expect(openCheckpointFile(at('out'))).rejects.toThrow('no checkpoint');
@@ -281,6 +291,21 @@ describe('the command', () => {
     );
     await convert(at('model'), { output: at('out'), to: 'fp4-webgpu', json: true });
     expect(JSON.parse(printed.mock.calls[1]![0])).toMatchObject({ to: 'fp4-webgpu', matrices: 2 });
+  });
+
+  it('is interrupted by Ctrl-C', async () => {
+    await writeModel();
+    vi.spyOn(console, 'log').mockImplementation(() => {});
+    const told = vi.spyOn(process.stderr, 'write').mockImplementation(() => true);
+    vi.spyOn(ProgressBar.prototype, 'update').mockImplementationOnce(() => void process.emit('SIGINT'));
+    try {
+      await convert(at('model'), { output: at('out.gguf'), to: 'gguf' });
+      expect(told.mock.lastCall).toEqual(['interrupted; nothing is left of it\n']);
+      expect(process.exitCode).toBe(130);
+      expect(await readdir(folder)).toEqual(['model']);
+    } finally {
+      process.exitCode = undefined;
+    }
   });
 
   it('says why it does not', async () => {
