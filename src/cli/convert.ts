@@ -152,7 +152,7 @@ async function run(job: Run): Promise<ConvertSummary> {
   const began = performance.now();
   const conversion = await planConversion(checkpoint, to, { signal: progress.signal });
   const config = folder === undefined ? undefined : await readConfig(join(folder, CONFIG));
-  const files = folder === undefined ? { copied: [], leftOut: [] } : await filesBeside(folder);
+  const files = folder === undefined ? { copied: [], leftOut: [] } : await filesBeside(folder, checkpoint);
   const resumed =
     to === 'gguf'
       ? await writeGgufFile(job, conversion, config)
@@ -245,11 +245,15 @@ async function identityOf({ checkpoint, source, options }: Run): Promise<string>
   return hash.digest('hex').slice(0, 16);
 }
 
-/** Names of everything in a model's folder but weights, hidden files and folders. */
-async function filesBeside(folder: string): Promise<{ copied: string[]; leftOut: string[] }> {
+/** Names of everything in a model's folder but weights, hidden files and folders; those of the model itself not at all. */
+async function filesBeside(folder: string, { name: opened, tensors }: Checkpoint) {
+  const own = new Set([
+    CONFIG,
+    ...[opened, ...tensors.map(({ file }) => file)].map((file) => basename(file)),
+  ]);
   const files = { copied: [] as string[], leftOut: [] as string[] };
   for (const name of (await readdir(folder)).sort()) {
-    if (name === CONFIG) continue;
+    if (own.has(name)) continue;
     const copy = !name.startsWith('.') && !NOT_COPIED.test(name) && (await stat(join(folder, name))).isFile();
     (copy ? files.copied : files.leftOut).push(name);
   }
