@@ -41,13 +41,11 @@ export function globalMultiplier(
 
 /**
  * The f32 that `globalMultiplier` reads as a multiplier to the last bit where it is stored as a divisor; undefined where
- * there is none. Reciprocals of f32s leave out every second f32 or so above a significand of √2, a sixth of all. What
- * rounds to a multiplier is an interval around its reciprocal: if an f32 is in it, one next to the reciprocal is.
+ * there is none: above a significand of √2 reciprocals of f32s leave others out, a sixth of all. If any will do, the one
+ * nearest to the reciprocal does, as trying all of a binade shows.
  */
 export function divisorOf(multiplier: number): number | undefined {
-  const bits = new Uint32Array(Float32Array.of(1 / multiplier).buffer)[0]!;
-  const near = new Float32Array(Uint32Array.of(bits, bits + 1, bits - 1).buffer);
-  return near.find(
-    (divisor) => Number.isFinite(divisor) && Math.fround(TO_MULTIPLIER.divisor(divisor)) === multiplier,
-  );
+  const divisor = Math.fround(1 / multiplier);
+  const readsBack = Number.isFinite(divisor) && Math.fround(TO_MULTIPLIER.divisor(divisor)) === multiplier;
+  return readsBack ? divisor : undefined;
 }
