@@ -317,17 +317,18 @@ async function identityOf(
   };
 }
 
-/** A GPU that is worth using, by `--gpu`. @throws UnsupportedError where one is required and there is none */
+/** A GPU that is worth using. @throws UnsupportedError where one is asked for and there is none */
 async function chooseGpu(options: QuantizeCommandOptions): Promise<Gpu | undefined> {
-  const { gpu: wanted = 'auto' } = options;
-  if (wanted === 'off') return undefined;
+  if (options.gpu === 'off') return undefined;
+  const isRequired =
+    options.gpu === 'require' || options.backend !== undefined || options.adapter !== undefined;
   try {
     const gpu = await openGpu(options);
     // An adapter on the CPU is slower than the threads it would take away.
-    if (wanted === 'require' || !isSoftware(gpu.adapterInfo)) return gpu;
+    if (isRequired || !isSoftware(gpu.adapterInfo)) return gpu;
     gpu.destroy();
   } catch (error) {
-    if (wanted === 'require' || !(error instanceof UnsupportedError)) throw error;
+    if (isRequired || !(error instanceof UnsupportedError)) throw error;
   }
   return undefined;
 }
