@@ -364,47 +364,57 @@ describe('the configuration of compressed-tensors', () => {
 });
 
 describe('any matrix', () => {
-  const matrix = fc
+  /** One, or experts that are alike. Most have nothing that only this library's convention holds. */
+  const matrices = fc
     .record({
       format: fc.constantFrom<Format>('mxfp4', 'nvfp4'),
       rows: fc.integer({ min: 1, max: 5 }),
-      blocks: fc.integer({ min: 1, max: 4 }),
-      blockSize: fc.constantFrom(16, 32),
-      seed: fc.integer(),
-      globalBits: fc.integer({ min: 1, max: 0x7f7fffff }),
-      macroSize: fc.constantFrom(undefined, undefined, 32, 64, 128),
-      hadamard: fc.constantFrom(false, false, false, true),
+      cols: fc.constantFrom(16, 32, 64, 64, 128, 128, 160),
+      blockSize: fc.constantFrom(32, 32, 32, 16),
+      macroSize: fc.constantFrom(undefined, undefined, undefined, undefined, undefined, 32, 64, 128),
+      hadamard: fc.constantFrom(false, false, false, false, false, false, true),
+      experts: fc.array(fc.record({ seed: fc.nat(), globalBits: fc.integer({ min: 1, max: 0x7f7fffff }) }), {
+        minLength: 1,
+        maxLength: 3,
+      }),
     })
-    .map(({ format, rows, blocks, blockSize, seed, globalBits, macroSize, hadamard }): QuantizedMatrix => {
-      const size = format === 'nvfp4' ? 16 : blockSize;
-      const cols = 64 * blocks - (blocks > 1 ? size : 0);
-      const q = expectedMatrix(randomLogical(format, rows, cols, seed >>> 0, { blockSize: size }), {
-        hadamard,
-      });
-      if (format === 'nvfp4')
-        return { ...q, globalScale: new Float32Array(Uint32Array.of(globalBits).buffer)[0]! };
-      if (!macroSize) return q;
-      const macroScales = Uint8Array.from(
-        { length: rows * Math.ceil(cols / macroSize) },
-        (_, i) => (i * 91) & 255,
-      );
-      return { ...q, macroSize, macroScales } as QuantizedMatrix;
-    });
+    .map(({ format, rows, cols, blockSize, macroSize, hadamard, experts }) =>
+      experts.map(({ seed, globalBits }): QuantizedMatrix => {
+        const size = format === 'nvfp4' || cols % blockSize ? 16 : blockSize;
+        const logical = randomLogical(format, rows, cols, seed, { blockSize: size });
+        if (format === 'nvfp4') {
+          const globalScale = new Float32Array(Uint32Array.of(globalBits).buffer)[0]!;
+          return { ...expectedMatrix(logical), globalScale, hadamard };
+        }
+        const macros = macroSize && rows * Math.ceil(cols / macroSize);
+        const macroScales = Uint8Array.from({ length: macros ?? 0 }, (_, i) => (i * 91 + seed) & 255);
+        const macro = (macroSize ? { macroSize, macroScales } : {}) as Partial<QuantizedMatrix>;
+        return { ...expectedMatrix(logical, macro), hadamard };
+      }),
+    );
 
   it.each(Object.keys(WRITERS) as Convention[])('comes back from %s, or is refused', async (convention) => {
     let held = 0;
     await fc.assert(
-      fc.asyncProperty(fc.array(matrix, { minLength: 1, maxLength: 1 }), async ([q]) => {
-        if (WRITERS[convention].problems(q!).length) {
-          expect(() => tensorsAs(convention, 'm.weight', q!)).toThrow(UnsupportedError);
+      fc.asyncProperty(matrices, fc.boolean(), async (all, stack) => {
+        const matrix = stack ? all : all[0]!;
+        const given = [matrix].flat();
+        if (given.some((q) => WRITERS[convention].problems(q).length)) {
+          expect(() => tensorsAs(convention, 'a.experts.w', matrix)).toThrow(UnsupportedError);
           return;
         }
         held++;
-        const checkpoint = await openCheckpoint(fileAs(convention, 'm.weight', q!));
+        const checkpoint = await openCheckpoint(fileAs(convention, 'a.experts.w', matrix));
         expect(checkpoint.refused).toEqual([]);
-        expect(await checkpoint.matrix('m.weight')).toEqual(q);
+        const stacks = stack && convention !== 'compressed-tensors';
+        for (const [i, q] of given.entries()) {
+          const alone = stack ? `a.experts.${i}.w.weight` : 'a.experts.w.weight';
+          const name = convention === 'compressed-tensors' ? alone : 'a.experts.w';
+          expect(await checkpoint.matrix(name, stacks ? { expert: i } : {})).toEqual(q);
+        }
+        expect(checkpoint.matrices).toHaveLength(stacks ? 1 : given.length);
       }),
-      { numRuns: 200 },
+      { numRuns: 300 },
     );
     expect(held).toBeGreaterThan(10);
   });
