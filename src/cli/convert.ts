@@ -1,7 +1,6 @@
 /** `fp4-webgpu convert`: a checkpoint in another convention, one matrix at a time. */
-import { createHash } from 'node:crypto';
-import { readdir, readFile, realpath, stat } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { readFile, realpath, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { bytesSource } from '../checkpoint/byte-source.js';
 import type { Container } from '../checkpoint/container.js';
 import { type Conversion, type ConversionStep, planConversion } from '../checkpoint/convert.js';
@@ -19,9 +18,10 @@ import { compressedTensorsConfig } from '../checkpoint/writers/compressed-tensor
 import { moduleName } from '../checkpoint/writers/experts.js';
 import { gptOssConfig } from '../checkpoint/writers/gpt-oss.js';
 import type { Convention } from '../checkpoint/writers/index.js';
-import { CheckpointError, InvalidArgumentError } from '../errors.js';
+import { InvalidArgumentError } from '../errors.js';
 import { createGgufWriter, createModelWriter, type ModelFile } from '../node.js';
 import { jsonMembers, jsonObject } from './json-members.js';
+import { CONFIG, type Config, filesDigest, listFolder, readConfig } from './model-folder.js';
 import { isUrl, openModel } from './open-model.js';
 import { ProgressBar } from './progress.js';
 
@@ -52,10 +52,8 @@ export interface ConvertSummary {
   readonly peakMemory: number;
 }
 
-const CONFIG = 'config.json';
-/** Weights in other formats would be a second model, and ModelOpt's configuration is of what was. */
-const NOT_COPIED =
-  /\.(safetensors(\.index\.json)?|gguf|bin|bin\.index\.json|pth?|ckpt|h5|msgpack|onnx|ot|tflite|npz)$|^hf_quant_config\.json$/;
+/** ModelOpt's description of how weights were stored. */
+const OLD_CONFIG = 'hf_quant_config.json';
 
 /** The command: reports on the terminal, and is interrupted by Ctrl-C. */
 export async function convert(source: string, options: ConvertOptions): Promise<void> {
@@ -151,8 +149,8 @@ async function run(job: Run): Promise<ConvertSummary> {
   const { output, to } = options;
   const began = performance.now();
   const conversion = await planConversion(checkpoint, to, { signal: progress.signal });
-  const config = folder === undefined ? undefined : await readConfig(join(folder, CONFIG));
-  const files = folder === undefined ? { copied: [], leftOut: [] } : await filesBeside(folder, checkpoint);
+  const config = folder === undefined ? { text: undefined, value: {} } : await readConfig(folder);
+  const files = await filesBeside(job);
   const resumed =
     to === 'gguf'
       ? await writeGgufFile(job, conversion, config)
@@ -174,14 +172,17 @@ async function run(job: Run): Promise<ConvertSummary> {
 async function writeModel(
   job: Run,
   conversion: Conversion,
-  config: string | undefined,
+  config: Config,
   copied: readonly string[],
 ): Promise<boolean> {
   const { checkpoint, folder, options } = job;
   const files: ModelFile[] = copied.map((name) => ({ name, from: join(folder!, name) }));
   // Loaders of other conventions look there first; ours looks at the tensors.
-  if (config || options.to !== 'fp4-webgpu') {
-    files.push({ name: CONFIG, from: new TextEncoder().encode(convertConfig(config ?? '{}', conversion)) });
+  if (config.text !== undefined || options.to !== 'fp4-webgpu') {
+    files.push({
+      name: CONFIG,
+      from: new TextEncoder().encode(convertConfig(config.text ?? '{}', conversion)),
+    });
   }
   if (checkpoint.container === 'gguf') {
     files.push({ name: GGUF_METADATA_FILE, from: await ggufMetadataFile(checkpoint) });
@@ -191,7 +192,7 @@ async function writeModel(
     tensors: conversion.steps.flatMap(({ tensors }) => tensors as readonly TensorHeader[]),
     metadata: safetensorsMetadata(checkpoint),
     maxShardBytes: options.shardSize,
-    identity: { 'conversion, or its files were changed': await identityOf(job) },
+    identity: await identityOf(job),
     overwrite: options.overwrite,
   });
   await runSteps(job, conversion.steps, writer);
@@ -199,10 +200,10 @@ async function writeModel(
   return writer.resumed;
 }
 
-async function writeGgufFile(job: Run, { steps }: Conversion, config: string | undefined): Promise<boolean> {
+async function writeGgufFile(job: Run, { steps }: Conversion, config: Config): Promise<boolean> {
   const { checkpoint, folder, options } = job;
   const kept = folder === undefined ? undefined : await readGgufMetadata(join(folder, GGUF_METADATA_FILE));
-  const type: unknown = config && JSON.parse(config).model_type;
+  const { model_type: type } = config.value;
   const architecture = typeof type === 'string' ? type : 'unknown';
   await using writer = await createGgufWriter(options.output, {
     tensors: steps.flatMap(({ tensors }) => tensors as readonly GgufTensorHeader[]),
@@ -234,51 +235,20 @@ async function runSteps(
 
 const bytesOf = (steps: readonly ConversionStep[]) => steps.reduce((sum, { bytes }) => sum + bytes, 0);
 
-/** What the bytes that are written depend on. */
-async function identityOf({ checkpoint, source, options }: Run): Promise<string> {
-  const hash = createHash('sha256').update(`${options.to} ${source}\n`);
-  for (const file of new Set(checkpoint.tensors.map((tensor) => tensor.file))) {
-    const stats = await stat(join(dirname(checkpoint.name), basename(file))).catch(() => undefined);
-    hash.update(`${file} ${stats?.size} ${stats?.mtimeMs}\n`);
-  }
-  for (const { name, byteLength } of checkpoint.tensors) hash.update(`${name} ${byteLength}\n`);
-  return hash.digest('hex').slice(0, 16);
+/** What the bytes that are written depend on. What is behind a URL is known by it alone. */
+async function identityOf({ checkpoint, source, options }: Run): Promise<Record<string, string>> {
+  const files = isUrl(source) ? '' : await filesDigest(dirname(checkpoint.name), checkpoint);
+  return { command: 'convert', convention: options.to, source, 'source, or its files were changed': files };
 }
 
-/** Names of everything in a model's folder but weights, hidden files and folders; those of the model itself not at all. */
-async function filesBeside(folder: string, { name: opened, tensors }: Checkpoint) {
-  const own = new Set([
-    CONFIG,
-    ...[opened, ...tensors.map(({ file }) => file)].map((file) => basename(file)),
-  ]);
-  const files = { copied: [] as string[], leftOut: [] as string[] };
-  for (const name of (await readdir(folder)).sort()) {
-    if (own.has(name)) continue;
-    const copy = !name.startsWith('.') && !NOT_COPIED.test(name) && (await stat(join(folder, name))).isFile();
-    (copy ? files.copied : files.leftOut).push(name);
-  }
-  return files;
-}
-
-/** The text of config.json; undefined where there is none. */
-async function readConfig(path: string): Promise<string | undefined> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new CheckpointError('convert', `${path}: cannot be read (${cause})`, { cause });
-  }
-  try {
-    if (isObject(JSON.parse(text))) return text;
-  } catch {
-    // Said below.
-  }
-  throw new CheckpointError('convert', `${path}: is no JSON object; mend it or move it away`);
-}
-
-function isObject(value: unknown): value is object {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+/** Names in the model's folder, or nothing where there is none. */
+async function filesBeside({ folder, checkpoint }: Run) {
+  if (folder === undefined) return { copied: [], leftOut: [] };
+  const { copied, leftOut } = await listFolder(folder, checkpoint);
+  const [old, others] = [true, false].map((isOld) =>
+    copied.filter((name) => (name === OLD_CONFIG) === isOld),
+  );
+  return { copied: others!, leftOut: [...leftOut, ...old!].sort() };
 }
 
 async function readGgufMetadata(path: string): Promise<Container | undefined> {

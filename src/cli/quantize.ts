@@ -1,7 +1,6 @@
-import { createHash } from 'node:crypto';
-import { readdir, readFile, realpath, stat } from 'node:fs/promises';
+import { realpath } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { basename, dirname, join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import packageJson from '../../package.json' with { type: 'json' };
 import type { StoredTensor } from '../checkpoint/container.js';
 import type { Checkpoint } from '../checkpoint/open.js';
@@ -14,6 +13,7 @@ import { createModelWriter, type ModelFile, type ModelWriter, openCheckpointFile
 import { addSums, type ErrorSums, NO_ERROR, sqnrOf } from '../quantize/metrics.js';
 import type { QuantizeSpec } from '../quantize/options.js';
 import { type GpuOptions, openGpu } from './gpu-options.js';
+import { CONFIG, type Config, filesDigest, listFolder, readConfig } from './model-folder.js';
 import { Slots, settled } from './parallel.js';
 import { ProgressBar } from './progress.js';
 import {
@@ -73,13 +73,8 @@ export interface QuantizeSummary {
   readonly peakMemory: number;
 }
 
-const CONFIG = 'config.json';
 /** Bytes of a tensor that is copied in memory at a time. */
 const CHUNK_BYTES = 2 ** 23;
-/** Weights in other formats, which would be a second model beside the quantized one. */
-const OTHER_WEIGHTS =
-  /\.(safetensors(\.index\.json)?|gguf|bin|bin\.index\.json|pth?|ckpt|h5|msgpack|onnx|ot|tflite|npz)$/;
-
 /** The command: reports on the terminal, and is interrupted by Ctrl-C. */
 export async function quantize(model: string, options: QuantizeCommandOptions): Promise<void> {
   const interrupt = new AbortController();
@@ -211,30 +206,6 @@ async function checkFolders(checkpoint: Checkpoint, source: string, output: stri
   }
 }
 
-interface Config {
-  /** The text of config.json; undefined where there is none. */
-  readonly text: string | undefined;
-  readonly value: Readonly<Record<string, unknown>>;
-}
-
-async function readConfig(source: string): Promise<Config> {
-  const path = join(source, CONFIG);
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return { text: undefined, value: {} };
-    throw new CheckpointError('quantize', `${path}: cannot be read (${cause})`, { cause });
-  }
-  try {
-    const value = JSON.parse(text);
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return { text, value };
-  } catch {
-    // Said below.
-  }
-  throw new CheckpointError('quantize', `${path}: is no JSON object; mend it or move it away`);
-}
-
 /** The text of config.json with what was done; else left byte for byte as it is. */
 function describeInConfig({ text, value }: Config, plan: QuantizePlan): string | undefined {
   if (text === undefined) return undefined;
@@ -277,25 +248,12 @@ async function filesBeside(
   config: Config,
   plan: QuantizePlan,
 ): Promise<FilesBeside> {
-  const own = new Set([basename(checkpoint.name), ...sourceFiles(checkpoint).map((file) => basename(file))]);
-  const files: ModelFile[] = [];
-  const leftOut: string[] = [];
-  for (const name of (await readdir(source)).sort()) {
-    if (own.has(name)) continue;
-    const path = join(source, name);
-    if (name === CONFIG) {
-      files.push({ name, from: new TextEncoder().encode(describeInConfig(config, plan)) });
-    } else if (name.startsWith('.') || OTHER_WEIGHTS.test(name) || !(await stat(path)).isFile()) {
-      leftOut.push(name);
-    } else {
-      files.push({ name, from: path });
-    }
-  }
+  const { copied, leftOut } = await listFolder(source, checkpoint);
+  const files: ModelFile[] = copied.map((name) => ({ name, from: join(source, name) }));
+  const text = describeInConfig(config, plan);
+  if (text !== undefined) files.push({ name: CONFIG, from: new TextEncoder().encode(text) });
+  files.sort((a, b) => (a.name < b.name ? -1 : 1));
   return { files, leftOut };
-}
-
-function sourceFiles({ tensors }: Checkpoint): string[] {
-  return [...new Set(tensors.map(({ file }) => file))];
 }
 
 /** What the values that are written depend on. */
@@ -305,14 +263,9 @@ async function identityOf(
   spec: QuantizeSpec,
 ): Promise<Record<string, string>> {
   const { rows, cols, ...rules } = spec;
-  const hash = createHash('sha256');
-  for (const file of sourceFiles(checkpoint)) {
-    const { size, mtimeMs } = await stat(join(source, basename(file)));
-    hash.update(`${JSON.stringify([basename(file), size, mtimeMs])}\n`);
-  }
   return {
     version: packageJson.version,
-    'model, or its files were changed': hash.digest('hex').slice(0, 16),
+    'model, or its files were changed': await filesDigest(source, checkpoint),
     ...Object.fromEntries(Object.entries(rules).map(([name, value]) => [name, String(value)])),
   };
 }

@@ -3,12 +3,12 @@ import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { type ConvertOptions, convert, convertModel } from '../../src/cli/convert.js';
-import { jsonMembers, jsonObject } from '../../src/cli/json-members.js';
-import { ProgressBar } from '../../src/cli/progress.js';
-import { CheckpointError, InvalidArgumentError, UnsupportedError } from '../../src/errors.js';
-import { createGgufWriter, openCheckpointFile } from '../../src/node.js';
-import { bf16, type FileTensors, safetensorsFile } from '../support/checkpoint-files.js';
+import { type ConvertOptions, convert, convertModel } from '../../../src/cli/convert.js';
+import { jsonMembers, jsonObject } from '../../../src/cli/json-members.js';
+import { ProgressBar } from '../../../src/cli/progress.js';
+import { CheckpointError, InvalidArgumentError, UnsupportedError } from '../../../src/errors.js';
+import { createGgufWriter, openCheckpointFile } from '../../../src/node.js';
+import { bf16, type FileTensors, safetensorsFile } from '../../support/checkpoint-files.js';
 import {
   deepSeek,
   type Fixture,
@@ -18,8 +18,8 @@ import {
   ours,
   randomLogical,
   weightScaleMxfp4,
-} from '../support/checkpoint-producers.js';
-import { SPLIT_1, SPLIT_2, WHOLE } from '../support/gguf-samples.js';
+} from '../../support/checkpoint-producers.js';
+import { SPLIT_1, SPLIT_2, WHOLE } from '../../support/gguf-samples.js';
 
 let folder: string;
 const at = (...names: string[]) => join(folder, ...names);
