@@ -84,7 +84,7 @@ const OTHER_WEIGHTS =
 export async function quantize(model: string, options: QuantizeCommandOptions): Promise<void> {
   const interrupt = new AbortController();
   const onInterrupt = () => {
-    process.stderr.write('\nending the matrices that are being written …\n');
+    process.stderr.write('\nstopping …\n');
     interrupt.abort();
   };
   process.once('SIGINT', onInterrupt);
