@@ -79,7 +79,7 @@ const CHUNK_BYTES = 2 ** 23;
 export async function quantize(model: string, options: QuantizeCommandOptions): Promise<void> {
   const interrupt = new AbortController();
   const onInterrupt = () => {
-    process.stderr.write('\nending the matrices that are being written …\n');
+    process.stderr.write('\nstopping …\n');
     interrupt.abort();
   };
   process.once('SIGINT', onInterrupt);
