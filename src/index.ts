@@ -1,6 +1,13 @@
 /** fp4-webgpu: 4-bit floating-point quantization and matrix multiplication on WebGPU. */
 export { type ByteSource, blobSource, bytesSource } from './checkpoint/byte-source.js';
 export type { Container, StoredTensor } from './checkpoint/container.js';
+export {
+  type Conversion,
+  type ConversionStep,
+  planConversion,
+  type WriteBytes,
+} from './checkpoint/convert.js';
+export { ggufMetadata, safetensorsMetadata } from './checkpoint/convert-metadata.js';
 export type { Dtype, FloatDtype } from './checkpoint/dtype.js';
 export type { GgmlTypeName } from './checkpoint/ggml-types.js';
 export { type FloatMatrix, readMatrix } from './checkpoint/matrix-source.js';

@@ -149,6 +149,7 @@ async function run(job: Run): Promise<ConvertSummary> {
   const { output, to } = options;
   const began = performance.now();
   const conversion = await planConversion(checkpoint, to, { signal: progress.signal });
+  if (conversion.matrices.size === 0) fail(`${checkpoint.name}: holds no FP4 matrix; quantize it instead`);
   const config = folder === undefined ? { text: undefined, value: {} } : await readConfig(folder);
   const files = await filesBeside(job);
   const resumed =

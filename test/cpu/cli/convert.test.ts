@@ -266,6 +266,14 @@ describe('a file', () => {
     await expectSameMatrices(at('model'), at('one.gguf'));
   });
 
+  it('without FP4 matrices is not for this command', async () => {
+    await writeFile(at('model', 'a.safetensors'), safetensorsFile(FLOATS));
+    const conversion = convertModel(at('model'), { output: at('out'), to: 'fp4-webgpu' });
+    await expect(conversion).rejects.toThrow(InvalidArgumentError);
+    await expect(conversion).rejects.toThrow('holds no FP4 matrix; quantize it instead');
+    expect(await readdir(folder)).toEqual(['model']);
+  });
+
   it('that is damaged leaves no file', async () => {
     const bad = randomLogical('mxfp4', 4, 96, 1);
     bad.scales[3]![2] = 255;
