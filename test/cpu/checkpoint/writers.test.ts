@@ -10,6 +10,8 @@ import { type Convention, headersAs, tensorsAs, WRITERS } from '../../../src/che
 import { InvalidArgumentError, UnsupportedError } from '../../../src/errors.js';
 import type { Format } from '../../../src/formats/formats.js';
 import type { QuantizedMatrix } from '../../../src/matrix/quantized-matrix.js';
+import type { NvScaleRule } from '../../../src/quantize/options.js';
+import { quantize } from '../../../src/quantize/quantize.js';
 import type { FileTensors } from '../../support/checkpoint-files.js';
 import {
   ctMxfp4,
@@ -313,6 +315,22 @@ describe('divisorOf', () => {
     }
     // Above √2 a share of 1 - 2 / s² of the significands s.
     expect(missing / count).toBeCloseTo(3 - 2 * Math.SQRT2, 2);
+  });
+
+  it('is there for every scale that `quantize` gives', () => {
+    const values = fc.array(fc.float({ noNaN: true, noDefaultInfinity: true }), {
+      minLength: 16,
+      maxLength: 16,
+    });
+    fc.assert(
+      fc.property(values, fc.constantFrom<NvScaleRule>('te', 'four-over-six'), (row, scaleRule) => {
+        const options = { rows: 1, cols: 16, format: 'nvfp4', scaleRule } as const;
+        const { globalScale } = quantize(Float32Array.from(row), options);
+        const divisor = divisorOf(globalScale);
+        expect(divisor && multiplierOf(divisor)).toBe(globalScale);
+      }),
+      { numRuns: 3000 },
+    );
   });
 
   it('near the ends of f32', () => {
