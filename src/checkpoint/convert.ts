@@ -14,7 +14,7 @@ import { quote } from './strict-json.js';
 import { type GgufTensorHeader, layoutGguf } from './write-gguf.js';
 import { layoutSafetensors, type TensorHeader } from './write-safetensors.js';
 import { expertName, expertStacks } from './writers/experts.js';
-import { type Convention, checkStack, WRITERS } from './writers/index.js';
+import { type Convention, stackDifference, WRITERS } from './writers/index.js';
 import type { MatrixWriter, WrittenHeader } from './writers/writer.js';
 
 /** Takes bytes of a tensor, from byte `offset` of it on. */
@@ -138,23 +138,11 @@ function joinExperts(units: readonly Unit[]): Unit[] {
   for (const [name, names] of expertStacks(alone.keys())) {
     const parts = names.map((each) => alone.get(each)!);
     const members = parts.flatMap((part) => part.members);
+    if (members.some(({ header }) => stackDifference(members[0]!.header, header))) continue;
     const stack = { name, stacked: true, members };
-    if (isStack(stack)) for (const part of parts) joined.set(part, stack);
+    for (const part of parts) joined.set(part, stack);
   }
   return [...new Set(units.map((unit) => joined.get(unit) ?? unit))];
-}
-
-function isStack({ name, members }: Unit): boolean {
-  try {
-    checkStack(
-      name,
-      members.map(({ header }) => header),
-    );
-    return true;
-  } catch (error) {
-    if (error instanceof Fp4Error) return false;
-    throw error;
-  }
 }
 
 /** Units where the first tensor of their matrices is, and between them what is kept. */

@@ -7,6 +7,7 @@ import {
   validateMatrix,
 } from '../../matrix/quantized-matrix.js';
 import type { Dtype } from '../dtype.js';
+import type { GgmlTypeName } from '../ggml-types.js';
 import { matrixHeaders, matrixParts } from '../producers/canonical.js';
 import { quote } from '../strict-json.js';
 import { compressedTensors } from './compressed-tensors.js';
@@ -23,16 +24,23 @@ const own: MatrixWriter<Dtype> = {
   parts: matrixParts,
 };
 
-/** By the names that `MatrixInfo.producer` has for them; `gguf` goes into GGUF files, the others into safetensors. */
-export const WRITERS = {
+/** What the tensors of each are made of, by the names that `MatrixInfo.producer` has for the conventions. */
+interface Dtypes {
+  'fp4-webgpu': Dtype;
+  'compressed-tensors': Dtype;
+  'gpt-oss': Dtype;
+  /** In GGUF files; the others are in safetensors. */
+  gguf: GgmlTypeName;
+}
+
+export type Convention = keyof Dtypes;
+
+export const WRITERS: { readonly [C in Convention]: MatrixWriter<Dtypes[C]> } = {
   'fp4-webgpu': own,
   'compressed-tensors': compressedTensors,
   'gpt-oss': gptOss,
   gguf,
-} as const;
-
-export type Convention = keyof typeof WRITERS;
-type DtypeOf<C extends Convention> = ReturnType<(typeof WRITERS)[C]['headers']>[number]['dtype'];
+};
 
 /** A tensor to write: for `writeSafetensors`, or for `writeGguf` where the convention is `gguf`. */
 export interface WrittenTensor<D extends string> extends WrittenHeader<D> {
@@ -49,9 +57,14 @@ export function headersAs<C extends Convention>(
   convention: C,
   name: string,
   matrix: MatrixHeader | readonly MatrixHeader[],
-): WrittenHeader<DtypeOf<C>>[] {
-  const writer: MatrixWriter<DtypeOf<C>> = WRITERS[convention] as never;
+): WrittenHeader<Dtypes[C]>[] {
+  if (!Object.hasOwn(WRITERS, convention)) {
+    fail(`unknown convention ${quote(convention)}; known are ${Object.keys(WRITERS).join(', ')}`);
+  }
+  if (name === '') fail('a matrix needs a name');
+  const writer = WRITERS[convention];
   const experts = isOne(matrix) ? undefined : matrix;
+  if (experts?.length === 0) fail(`matrix ${quote(name)}: no experts are given`);
   for (const [i, one] of (experts ?? [matrix as MatrixHeader]).entries()) {
     validateHeader(one);
     const [problem] = writer.problems(one);
@@ -78,7 +91,7 @@ export function tensorsAs<C extends Convention>(
   convention: C,
   name: string,
   matrix: QuantizedMatrix | readonly QuantizedMatrix[],
-): WrittenTensor<DtypeOf<C>>[] {
+): WrittenTensor<Dtypes[C]>[] {
   const headers = headersAs(convention, name, matrix);
   const experts = isOne(matrix) ? [matrix] : matrix;
   for (const one of experts) validateMatrix(one);
@@ -94,19 +107,24 @@ function isOne<T extends MatrixHeader>(matrix: T | readonly T[]): matrix is T {
   return !Array.isArray(matrix);
 }
 
-/** What a stack's tensors say once is true of all its experts. */
-export function checkStack(name: string, experts: readonly MatrixHeader[]): void {
-  const [first] = experts;
-  if (!first) throw new InvalidArgumentError('checkpoint', `matrix ${quote(name)}: no experts are given`);
-  for (const field of ['format', 'rows', 'cols', 'blockSize', 'macroSize', 'hadamard'] as const) {
-    const other = experts.findIndex((expert) => expert[field] !== first[field]);
-    if (other < 0) continue;
-    throw new InvalidArgumentError(
-      'checkpoint',
-      `matrix ${quote(name)}: ${field} is ${first[field]} in expert 0 and ${experts[other]![field]} in expert ${other}; ` +
-        'experts of a stack are alike',
-    );
+/** In what two experts differ that a stack's tensors say once of all. */
+export function stackDifference(a: MatrixHeader, b: MatrixHeader): keyof MatrixHeader | undefined {
+  const fields = ['format', 'rows', 'cols', 'blockSize', 'macroSize', 'hadamard'] as const;
+  return fields.find((field) => a[field] !== b[field]);
+}
+
+function checkStack(name: string, experts: readonly MatrixHeader[]): void {
+  const first = experts[0]!;
+  for (const [i, expert] of experts.entries()) {
+    const field = stackDifference(first, expert);
+    if (!field) continue;
+    const values = `${first[field]} in expert 0 and ${expert[field]} in expert ${i}`;
+    fail(`matrix ${quote(name)}: ${field} is ${values}; experts are alike`);
   }
+}
+
+function fail(message: string): never {
+  throw new InvalidArgumentError('checkpoint', message);
 }
 
 function concat(parts: readonly { readonly bytes: Uint8Array }[]): Uint8Array {

@@ -196,11 +196,16 @@ describe('experts', () => {
     const [a, b] = [randomLogical('mxfp4', 2, 32, 1), randomLogical('mxfp4', 2, 64, 2)].map((one) =>
       expectedMatrix(one),
     );
-    const message =
-      'checkpoint: matrix "w": cols is 32 in expert 0 and 64 in expert 1; experts of a stack are alike';
+    const message = 'checkpoint: matrix "w": cols is 32 in expert 0 and 64 in expert 1; experts are alike';
     expect(() => headersAs('gguf', 'w', [a!, b!])).toThrow(message);
     expect(() => tensorsAs('fp4-webgpu', 'w', [a!, b!])).toThrow(InvalidArgumentError);
-    expect(() => tensorsAs('fp4-webgpu', 'w', [])).toThrow('checkpoint: matrix "w": no experts are given');
+    for (const convention of Object.keys(WRITERS) as Convention[]) {
+      expect(() => tensorsAs(convention, 'w', [])).toThrow('checkpoint: matrix "w": no experts are given');
+      expect(() => headersAs(convention, '', a!)).toThrow('checkpoint: a matrix needs a name');
+    }
+    expect(() => headersAs('modelopt' as Convention, 'w', a!)).toThrow(
+      'unknown convention "modelopt"; known are fp4-webgpu, compressed-tensors, gpt-oss, gguf',
+    );
   });
 });
 
