@@ -26,18 +26,17 @@ export function moduleName(name: string): string {
  * on without a gap make one; others stay alone.
  */
 export function expertStacks(names: Iterable<string>): Map<string, string[]> {
-  const stacks = new Map<string, string[]>();
+  const stacks = new Map<string, { number: number; name: string }[]>();
   for (const name of names) {
     const [, parent, number, last] = SPLIT.exec(name) ?? [];
     if (parent === undefined) continue;
     const stack = `${parent}.${last}`;
     const experts = stacks.get(stack) ?? [];
-    experts[Number(number)] = name;
+    experts.push({ number: Number(number), name });
     stacks.set(stack, experts);
   }
-  for (const [stack, experts] of stacks) {
-    // Holes count as well here, unlike in `every`.
-    if (experts.includes(undefined as unknown as string)) stacks.delete(stack);
-  }
-  return stacks;
+  // Sorted rather than put at their numbers, which a file may choose as large as it likes.
+  for (const experts of stacks.values()) experts.sort((a, b) => a.number - b.number);
+  const whole = [...stacks].filter(([, experts]) => experts.every(({ number }, i) => number === i));
+  return new Map(whole.map(([stack, experts]) => [stack, experts.map(({ name }) => name)]));
 }

@@ -16,7 +16,7 @@ export interface WrittenHeader<D extends string> {
 export interface MatrixWriter<D extends string> {
   /** Whether experts stand in one tensor. Elsewhere each is a matrix of its own, under `expertName`. */
   readonly stacks: boolean;
-  /** What the convention cannot hold of the matrix, each with a remedy; empty where it can. */
+  /** What the convention cannot hold of the matrix; empty where it can hold all. */
   problems(matrix: MatrixHeader): string[];
   /** The tensors of a matrix, or of a stack of `experts` of them: names, dtypes and shapes need none of its bytes. */
   headers(name: string, matrix: MatrixHeader, experts?: number): WrittenHeader<D>[];

@@ -190,6 +190,7 @@ describe('experts', () => {
     ];
     expect([...expertStacks(all)]).toEqual([['a.experts.up', names(11, 'up')]]);
     expect(expertStacks([...names(1, 'x'), ...names(1, 'x', 2)]).size).toBe(0);
+    expect(expertStacks([...names(1, 'x'), ...names(1, 'x', 4e9), ...names(1, 'y', 1e21)]).size).toBe(0);
   });
 
   it('of a stack are alike', () => {
