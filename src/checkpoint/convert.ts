@@ -57,6 +57,8 @@ interface Member {
 }
 
 const CHUNK_BYTES = 1 << 24;
+/** Models have 1024 at most; a file may say of every block that it is an expert. */
+const MAX_EXPERTS = 1 << 16;
 /** Problems that an error lists; a model has thousands of matrices, all with the same one perhaps. */
 const LISTED = 20;
 
@@ -73,11 +75,15 @@ export async function planConversion(
   const writer: MatrixWriter<string> = WRITERS[to];
   const matrices = checkpoint.matrices.filter(({ format }) => Object.hasOwn(FORMATS, format));
   const units: Unit[] = [];
+  const problems = refusedOf(checkpoint);
   // One after the other: each reads a few bytes, of a file or by HTTP, and there may be thousands.
-  for (const info of matrices) units.push(...(await unitsOf(checkpoint, info, writer, options)));
+  for (const info of matrices) {
+    const { name, experts = 1 } = info;
+    if (experts <= MAX_EXPERTS) units.push(...(await unitsOf(checkpoint, info, writer, options)));
+    else problems.push(`${quote(name)}: ${experts} experts; up to ${MAX_EXPERTS} are converted`);
+  }
   const made = to === 'gpt-oss' ? joinExperts(units) : units;
 
-  const problems = refusedOf(checkpoint);
   for (const { name, members } of made) {
     for (const reason of new Set(members.flatMap(({ header }) => writer.problems(header)))) {
       problems.push(`${quote(name)}: ${reason}`);

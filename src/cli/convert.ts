@@ -163,7 +163,7 @@ async function run(job: Run): Promise<ConvertSummary> {
     matrices: conversion.matrices.size,
     kept: keptTensors(conversion.steps).length,
     bytes: bytesOf(conversion.steps),
-    files: to === 'gguf' ? { copied: [], leftOut: [...files.copied, ...files.leftOut] } : files,
+    files: to === 'gguf' ? { copied: [], leftOut: notInGguf(files) } : files,
     notes: notesOf(job, conversion),
     seconds: (performance.now() - began) / 1000,
     peakMemory: process.resourceUsage().maxRSS * 1024,
@@ -250,6 +250,11 @@ async function filesBeside({ folder, checkpoint }: Run) {
     copied.filter((name) => (name === OLD_CONFIG) === isOld),
   );
   return { copied: others!, leftOut: [...leftOut, ...old!].sort() };
+}
+
+/** A GGUF file is alone. Only the values of another one go into it. */
+function notInGguf({ copied, leftOut }: { copied: readonly string[]; leftOut: readonly string[] }): string[] {
+  return [...copied.filter((name) => name !== GGUF_METADATA_FILE), ...leftOut].sort();
 }
 
 async function readGgufMetadata(path: string): Promise<Container | undefined> {

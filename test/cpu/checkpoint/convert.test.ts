@@ -108,6 +108,17 @@ describe.each(Object.entries(FIXTURES))('%s', (title, make) => {
   const fixture = make();
   const source = fileOf(fixture);
 
+  it('has a header that is the matrix without its arrays', async () => {
+    const { header, matrix } = await openCheckpoint(source);
+    const experts = Array.isArray(fixture.logical) ? fixture.logical.length : undefined;
+    for (let i = 0; i < (experts ?? 1); i++) {
+      const options = experts === undefined ? {} : { expert: i };
+      const q = (await matrix(fixture.matrix, options)) as QuantizedMatrix;
+      const { codes: _, scales: __, macroScales: ___, ...expected } = q;
+      expect(await header(fixture.matrix, options)).toEqual(expected);
+    }
+  });
+
   it.each(CONVENTIONS)('as %s keeps codes and scales', async (to) => {
     if (CANNOT[to].test(title)) {
       expect(await messageOf(convert(source, to))).toContain(`cannot be written as ${to}`);
@@ -323,6 +334,17 @@ describe('what is refused, before anything is written', () => {
         convert(model({ 'model.layers.0.mlp.down_proj.scale': f32([1], [2]) }, modelOpt), 'gguf'),
       ),
     ).toContain('tensor "model.layers.0.mlp.down_proj.scale" would be there twice');
+  });
+
+  it('more experts than models have', async () => {
+    const shape = [65537, 1, 1];
+    const tensors = {
+      x_blocks: u8([...shape, 16], new Uint8Array(65537 * 16)),
+      x_scales: u8(shape, new Uint8Array(65537)),
+    };
+    expect(await messageOf(convert(safetensorsFile(tensors), 'fp4-webgpu'))).toContain(
+      '"x": 65537 experts; up to 65536 are converted',
+    );
   });
 
   it('an abort', async () => {
