@@ -173,7 +173,7 @@ describe('a model in parts', () => {
     await rejection(openCheckpointFile(out));
   });
 
-  it('goes on after what was finished, wherever it was cut off', async () => {
+  it('goes on after what was finished, wherever it was cut off', { timeout: 60_000 }, async () => {
     for (let cut = 0; cut <= STEPS.length; cut++) {
       for (const how of ['closed', 'killed'] as const) {
         const first = join(folder, `${cut}-${how}`);
@@ -197,28 +197,32 @@ describe('a model in parts', () => {
     }
   });
 
-  it.each(['ENOSPC', 'EIO'])('goes on after any operation of the disk has failed with %s', async (code) => {
-    disk.code = code;
-    let failures = 0;
-    for (let operation = 1; ; operation++) {
-      const directory = join(folder, `${operation}`);
-      disk.left = operation;
-      const error = await run(directory).then(
-        () => undefined,
-        (thrown: unknown) => thrown,
-      );
-      const reached = disk.left <= 0;
-      disk.left = Number.POSITIVE_INFINITY;
-      if (!reached) break;
-      // Everything is counted but what tidies up after a failure.
-      expect(error, `operation ${operation}`).toBeInstanceOf(CheckpointError);
-      expect((error as Error).message).toContain(code === 'ENOSPC' ? 'make room and run it again' : 'EIO');
-      await run(directory);
-      await expectModel(directory);
-      failures++;
-    }
-    expect(failures).toBeGreaterThan(30);
-  });
+  it.each(['ENOSPC', 'EIO'])(
+    'goes on after any operation of the disk has failed with %s',
+    { timeout: 60_000 },
+    async (code) => {
+      disk.code = code;
+      let failures = 0;
+      for (let operation = 1; ; operation++) {
+        const directory = join(folder, `${operation}`);
+        disk.left = operation;
+        const error = await run(directory).then(
+          () => undefined,
+          (thrown: unknown) => thrown,
+        );
+        const reached = disk.left <= 0;
+        disk.left = Number.POSITIVE_INFINITY;
+        if (!reached) break;
+        // Everything is counted but what tidies up after a failure.
+        expect(error, `operation ${operation}`).toBeInstanceOf(CheckpointError);
+        expect((error as Error).message).toContain(code === 'ENOSPC' ? 'make room and run it again' : 'EIO');
+        await run(directory);
+        await expectModel(directory);
+        failures++;
+      }
+      expect(failures).toBeGreaterThan(30);
+    },
+  );
 
   it('drops a line of the journal that was not written to its end', async () => {
     const writer = await createModelWriter(out, OPTIONS);

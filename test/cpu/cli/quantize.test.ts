@@ -130,7 +130,7 @@ describe('a quantized model', () => {
     expect(summary.matrices.map(({ name }) => name).sort()).toEqual(Object.keys(small.matrices).sort());
   });
 
-  it('is the same for matrices of many stripes, experts among them', async () => {
+  it('is the same for matrices of many stripes, experts among them', { timeout: 60_000 }, async () => {
     const normal = (seed: number, count: number) => {
       const values = new Float32Array(count);
       let state = seed;
@@ -277,6 +277,7 @@ describe('a quantized model', () => {
 describe('an interruption', () => {
   it.each([{ macro: 'dynamic', shardSize: 12_000 }, { format: 'nvfp4' }] as const)(
     'at any place leaves what the same command completes: %o',
+    { timeout: 60_000 },
     async (rules) => {
       await writeModel(model, smallModel(), 2);
       await run(rules);
@@ -543,7 +544,7 @@ const dictionary = resolve(import.meta.dirname, '../../../../shared/models/dicti
 describe('dictionary-lm', () => {
   test.for([{ format: 'mxfp4', scale: 'oas', macro: 'dynamic' }, { format: 'nvfp4' }] as const)(
     'loads back as quantize made it: %o',
-    { timeout: 60_000 },
+    { timeout: 120_000 },
     async (rules, { skip }) => {
       if (!existsSync(dictionary)) skip(`${dictionary} is not there`);
       model = dictionary;
