@@ -20,6 +20,7 @@ export default defineConfig({
         node: 'src/node.ts',
         'cli/main': 'src/cli/main.ts',
         'cli/quantize-worker': 'src/cli/quantize-worker.ts',
+        'cli/rows-worker': 'src/cli/rows-worker.ts',
       },
       external: ['webgpu'],
       output: { entryFileNames: '[name].js', chunkFileNames: 'chunks/[name]-[hash].js' },
@@ -32,6 +33,18 @@ export default defineConfig({
       {
         extends: true,
         test: { name: 'cpu', include: ['test/cpu/**/*.test.ts'], environment: 'node' },
+      },
+      {
+        // Minutes, and gigabytes now and then: not part of `npm test`.
+        extends: true,
+        test: {
+          name: 'long',
+          include: ['test/long/**/*.test.ts'],
+          environment: 'node',
+          pool: 'forks',
+          fileParallelism: false,
+          testTimeout: 600_000,
+        },
       },
       {
         extends: true,

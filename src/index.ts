@@ -1,7 +1,15 @@
 /** fp4-webgpu: 4-bit floating-point quantization and matrix multiplication on WebGPU. */
 export { type ByteSource, blobSource, bytesSource } from './checkpoint/byte-source.js';
 export type { Container, StoredTensor } from './checkpoint/container.js';
+export {
+  type Conversion,
+  type ConversionStep,
+  planConversion,
+  type WriteBytes,
+} from './checkpoint/convert.js';
+export { ggufMetadata, safetensorsMetadata } from './checkpoint/convert-metadata.js';
 export type { Dtype, FloatDtype } from './checkpoint/dtype.js';
+export type { GgmlTypeName } from './checkpoint/ggml-types.js';
 export { type FloatMatrix, readMatrix } from './checkpoint/matrix-source.js';
 export {
   type Checkpoint,
@@ -11,15 +19,43 @@ export {
   openCheckpoint,
   type RefusedMatrix,
 } from './checkpoint/open.js';
-export { matrixTensors } from './checkpoint/producers/canonical.js';
+export {
+  type MatrixPart,
+  type MatrixShape,
+  matrixHeaders,
+  matrixParts,
+  matrixTensors,
+} from './checkpoint/producers/canonical.js';
 export { readSafetensorsHeader, type SafetensorsFile, type TensorInfo } from './checkpoint/safetensors.js';
 export type { OpenSibling, Progress } from './checkpoint/shards.js';
 export { type UrlSourceOptions, urlSource } from './checkpoint/url-source.js';
 export {
+  type GgufItems,
+  type GgufLayout,
+  type GgufMetadata,
+  type GgufTensor,
+  type GgufTensorHeader,
+  type GgufValue,
+  layoutGguf,
+  writeGguf,
+} from './checkpoint/write-gguf.js';
+export {
+  layoutSafetensors,
+  type SafetensorsLayout,
   type SafetensorsMetadata,
   type TensorData,
+  type TensorHeader,
   writeSafetensors,
 } from './checkpoint/write-safetensors.js';
+export { compressedTensorsConfig } from './checkpoint/writers/compressed-tensors.js';
+export { gptOssConfig } from './checkpoint/writers/gpt-oss.js';
+export {
+  type Convention,
+  headersAs,
+  tensorsAs,
+  type WrittenTensor,
+} from './checkpoint/writers/index.js';
+export type { WrittenHeader } from './checkpoint/writers/writer.js';
 export {
   CheckpointError,
   DeviceLostError,
@@ -95,6 +131,7 @@ export { type TimerOptions, type Timing, time } from './gpu/timer.js';
 export {
   bitsPerValue,
   byteLength,
+  type MatrixHeader,
   type QuantizedMatrix,
   validateMatrix,
 } from './matrix/quantized-matrix.js';

@@ -1,4 +1,4 @@
-/** fp4-webgpu/node: what only Node.js has, a WebGPU implementation to load (Dawn) and files to read. */
+/** fp4-webgpu/node: what only Node.js has, a WebGPU implementation to load (Dawn) and files to read and write. */
 import { mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +8,13 @@ import { InvalidArgumentError, UnsupportedError } from './errors.js';
 import type { TuneStorage } from './gemm/tune.js';
 import { type Gpu, type RequestGpuOptions, requestGpu } from './gpu/gpu.js';
 
+export { createGgufWriter, GgufWriter, type GgufWriterOptions } from './checkpoint/gguf-writer.js';
+export {
+  createModelWriter,
+  type ModelFile,
+  ModelWriter,
+  type ModelWriterOptions,
+} from './checkpoint/model-writer.js';
 export { openFile };
 
 /** A checkpoint on disk. It holds its files open until `close()`, which `await using` calls by itself. */

@@ -27,4 +27,9 @@ export interface Container {
    * @throws CheckpointError when the range does not lie inside the tensor, or the bytes cannot be had
    */
   read(tensor: StoredTensor, options?: ReadOptions & { start?: number; end?: number }): Promise<Uint8Array>;
+  /**
+   * GGUF: a value of the metadata as it stands in the file, its u32 type first, for `layoutGguf`. Absent elsewhere.
+   * @throws InvalidArgumentError when there is no value of that key
+   */
+  storedValue?(key: string, options?: ReadOptions): Promise<Uint8Array>;
 }

@@ -3,12 +3,12 @@
 /** A type as it lies in a file: whole blocks of `blockSize` elements, `blockBytes` each. */
 export interface GgmlType {
   readonly id: number;
-  readonly name: string;
+  readonly name: GgmlTypeName;
   readonly blockSize: number;
   readonly blockBytes: number;
 }
 
-const TYPES: readonly (readonly [id: number, name: string, blockSize: number, blockBytes: number])[] = [
+const TYPES = [
   [0, 'F32', 1, 4],
   [1, 'F16', 1, 2],
   [2, 'Q4_0', 32, 18],
@@ -44,10 +44,16 @@ const TYPES: readonly (readonly [id: number, name: string, blockSize: number, bl
   [40, 'NVFP4', 64, 36],
   [41, 'Q1_0', 128, 18],
   [42, 'Q2_0', 64, 18],
-];
+] as const satisfies readonly (readonly [id: number, name: string, blockSize: number, blockBytes: number])[];
+
+export type GgmlTypeName = (typeof TYPES)[number][1];
 
 export const GGML_TYPES: ReadonlyMap<number, GgmlType> = new Map(
   TYPES.map(([id, name, blockSize, blockBytes]) => [id, { id, name, blockSize, blockBytes }]),
+);
+
+export const GGML_TYPES_BY_NAME: ReadonlyMap<string, GgmlType> = new Map(
+  [...GGML_TYPES.values()].map((type) => [type.name, type]),
 );
 
 /** Numbers of types that files once had and ggml no longer reads. */

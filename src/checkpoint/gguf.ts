@@ -20,15 +20,15 @@ import { showShape } from './dtype.js';
 import { GGML_TYPES, type GgmlType, REMOVED_GGML_TYPES } from './ggml-types.js';
 import { quote } from './strict-json.js';
 
-const MAGIC = 0x46554747; // "GGUF" as a little-endian u32
-const DEFAULT_ALIGNMENT = 32;
-const MAX_DIMENSIONS = 4;
+export const MAGIC = 0x46554747; // "GGUF" as a little-endian u32
+export const DEFAULT_ALIGNMENT = 32;
+export const MAX_DIMENSIONS = 4;
 
 // Limits of the reference loader; that of keys is the documentation's.
-const MAX_ALIGNMENT = 1 << 20;
-const MAX_KEY_BYTES = 0xffff;
-const MAX_NAME_BYTES = 63;
-const MAX_STRING_BYTES = 1 << 26;
+export const MAX_ALIGNMENT = 1 << 20;
+export const MAX_KEY_BYTES = 0xffff;
+export const MAX_NAME_BYTES = 63;
+export const MAX_STRING_BYTES = 1 << 26;
 
 /** Fewest bytes that a value takes (a key of one letter, type, one byte), and a tensor (no name, no dimension). */
 const MIN_VALUE_BYTES = 8 + 1 + 4 + 1;
@@ -42,10 +42,12 @@ const MAX_ARRAY_DEPTH = 4;
 
 type Fail = (message: string) => never;
 
-/** A metadata value: the name of its type, and what it says. */
+/** A metadata value: the name of its type, what it says, and which bytes of the file it is, its type first. */
 interface Value {
   readonly type: string;
   readonly text: string;
+  readonly begin: number;
+  readonly end: number;
 }
 
 /** A tensor as the header lists it: its offset counts from the first byte of data. */
@@ -114,6 +116,12 @@ export async function openGguf(sources: readonly ByteSource[], options?: ReadOpt
       );
       const { source, byteOffset } = place;
       return readExactly(source, byteOffset + start, byteOffset + end, readOptions);
+    },
+    async storedValue(key, readOptions) {
+      const file = files.find(({ values }) => values.has(key));
+      if (!file) throw new InvalidArgumentError('gguf', `${name}: no value of key ${quote(key)}`);
+      const { begin, end } = file.values.get(key)!;
+      return readExactly(file.source, begin, end, readOptions);
     },
   };
 }
@@ -234,6 +242,7 @@ const VALUE_TYPES: readonly ValueType[] = [
 ];
 
 async function readValue(reader: ByteReader, what: string, fail: Fail): Promise<Value> {
+  const begin = reader.position;
   const number = await readValueType(reader, what, fail);
   const type = VALUE_TYPES[number]!;
   const text = await (number === STRING
@@ -241,7 +250,7 @@ async function readValue(reader: ByteReader, what: string, fail: Fail): Promise<
     : number === ARRAY
       ? readArray(reader, what, 1, true, fail)
       : readNumber(reader, type, what, fail));
-  return { type: type.name, text };
+  return { type: type.name, text, begin, end: reader.position };
 }
 
 async function readValueType(reader: ByteReader, what: string, fail: Fail): Promise<number> {
@@ -354,7 +363,7 @@ function numberOf(values: ReadonlyMap<string, Value>, key: string, type: string,
   return Number(value.text);
 }
 
-function padTo(alignment: number, bytes: number): number {
+export function padTo(alignment: number, bytes: number): number {
   // Not with bit operations, which end at 2^32.
   return Math.ceil(bytes / alignment) * alignment;
 }

@@ -38,3 +38,14 @@ export function globalMultiplier(
   }
   return multiplier;
 }
+
+/**
+ * The f32 that `globalMultiplier` reads as a multiplier to the last bit where it is stored as a divisor; undefined where
+ * there is none: above a significand of √2 reciprocals of f32s leave others out, a sixth of all. If any will do, the one
+ * nearest to the reciprocal does, as trying all of a binade shows.
+ */
+export function divisorOf(multiplier: number): number | undefined {
+  const divisor = Math.fround(1 / multiplier);
+  const readsBack = Number.isFinite(divisor) && Math.fround(TO_MULTIPLIER.divisor(divisor)) === multiplier;
+  return readsBack ? divisor : undefined;
+}

@@ -4,7 +4,7 @@
  */
 import { CheckpointError, Fp4Error, InvalidArgumentError, UnsupportedError } from '../errors.js';
 import type { Format } from '../formats/formats.js';
-import type { QuantizedMatrix } from '../matrix/quantized-matrix.js';
+import type { MatrixHeader, QuantizedMatrix } from '../matrix/quantized-matrix.js';
 import { type ByteSource, blobSource, bytesSource, type ReadOptions, readExactly } from './byte-source.js';
 import type { Container, StoredTensor } from './container.js';
 import { type FloatDtype, showShape } from './dtype.js';
@@ -50,6 +50,8 @@ export interface MatrixInfo {
   readonly bytes: number;
   /** Scales included, padding and tensor scales not. */
   readonly bitsPerWeight: number;
+  /** Names of the tensors that it is stored in. */
+  readonly tensors: readonly string[];
 }
 
 /** A matrix that was recognised and cannot be loaded. */
@@ -76,6 +78,15 @@ export interface Checkpoint {
    * @throws CheckpointError when its bytes are not what they should be, UnsupportedError when it is in `refused` for that
    */
   matrix(name: string, options?: MatrixOptions): Promise<QuantizedMatrix | FloatMatrix>;
+  /**
+   * A quantized matrix but for its codes and scales, which are not read.
+   * @throws as `matrix`, and InvalidArgumentError for a matrix of floats
+   */
+  header(name: string, options?: MatrixOptions): Promise<MatrixHeader>;
+  /** The stored bytes of one of `tensors`, or a part of them: as {@link Container.read}. */
+  readonly read: Container['read'];
+  /** A value of a GGUF file's metadata; absent elsewhere: as {@link Container.storedValue}. */
+  readonly storedValue?: Container['storedValue'];
 }
 
 /** Between two of these, progress is told and an abort noticed. */
@@ -185,12 +196,14 @@ interface Found {
 /** The matrices of a container whose headers have been read. */
 export function checkpointOver(container: Container, config?: JsonValue): Checkpoint {
   const { found, refused } = findMatrices(container, config);
-  const read = async (name: string, options: MatrixOptions) => {
+  /** Where a matrix is, and how to read parts of it. */
+  const find = (name: string, options: MatrixOptions) => {
+    options.signal?.throwIfAborted();
     const refusal = refused.get(name);
     if (refusal) throw refusal.error;
     const { info, layout } = found.get(name) ?? unknownMatrix(container, name, [...found.keys()]);
     const expert = checkExpert(container, info, options.expert);
-    return layout.load(partReader(container, layout.bytesPerExpert, options), expert);
+    return { layout, expert, read: partReader(container, layout.bytesPerExpert, options) };
   };
   return {
     name: container.name,
@@ -199,10 +212,20 @@ export function checkpointOver(container: Container, config?: JsonValue): Checkp
     refused: [...refused.values()],
     tensors: [...container.tensors.values()],
     metadata: container.metadata,
-    matrix: async (name, options = {}) => {
-      options.signal?.throwIfAborted();
-      return read(name, options);
+    async matrix(name, options = {}) {
+      const { layout, expert, read } = find(name, options);
+      return layout.load(read, expert);
     },
+    async header(name, options = {}) {
+      const { layout, expert, read } = find(name, options);
+      if (layout.header) return layout.header(read, expert);
+      throw new InvalidArgumentError(
+        'checkpoint',
+        `${container.name}: matrix ${quote(name)} is of ${layout.format}; only quantized ones have a header`,
+      );
+    },
+    read: (tensor, options) => container.read(tensor, options),
+    ...(container.storedValue && { storedValue: container.storedValue }),
   };
 }
 
@@ -251,6 +274,7 @@ function findMatrices(container: Container, config: JsonValue | undefined) {
         experts,
         bytes,
         bitsPerWeight,
+        tensors: claim.tensors.flatMap((part) => part?.name ?? []),
       };
       found.set(name, { info, layout });
     } catch (error) {

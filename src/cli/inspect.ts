@@ -1,6 +1,6 @@
 import Table from 'cli-table3';
-import { type Checkpoint, type MatrixInfo, openCheckpoint } from '../checkpoint/open.js';
-import { openCheckpointFile } from '../node.js';
+import type { Checkpoint, MatrixInfo } from '../checkpoint/open.js';
+import { openModel } from './open-model.js';
 
 export interface InspectOptions {
   json?: boolean;
@@ -17,11 +17,7 @@ interface Group {
 }
 
 export async function inspect(path: string, options: InspectOptions): Promise<void> {
-  if (/^https?:/.test(path)) {
-    print(await openCheckpoint(new URL(path)), options);
-    return;
-  }
-  await using checkpoint = await openCheckpointFile(path);
+  await using checkpoint = await openModel(path);
   print(checkpoint, options);
 }
 

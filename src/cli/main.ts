@@ -2,13 +2,17 @@
 /** The `fp4-webgpu` command. */
 import { Command, InvalidArgumentError, Option } from 'commander';
 import packageJson from '../../package.json' with { type: 'json' };
+import { WRITERS } from '../checkpoint/writers/index.js';
 import { Fp4Error } from '../errors.js';
 import { LAYER_FORMATS } from '../gemm/layers-selftest.js';
+import { convert } from './convert.js';
 import { doctor } from './doctor.js';
 import { gemm } from './gemm.js';
 import { inspect } from './inspect.js';
 import { MODEL_LAYERS } from './model-layers.js';
+import { quantize } from './quantize.js';
 import { selftest } from './selftest.js';
+import { verify } from './verify.js';
 
 const positiveInteger = (text: string): number => {
   const value = Number(text);
@@ -21,7 +25,27 @@ const positiveNumber = (text: string): number => {
   if (!(value > 0)) throw new InvalidArgumentError('It is a positive number.');
   return value;
 };
+const number = (text: string): number => {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('It is a number.');
+  return value;
+};
+const nonNegativeInteger = (text: string): number => {
+  const value = Number(text);
+  if (!(Number.isSafeInteger(value) && value >= 0))
+    throw new InvalidArgumentError('It is an integer from 0 on.');
+  return value;
+};
+/** Bytes, written as 5GB, 500MB or a number. */
+const byteCount = (text: string): number => {
+  const match = /^(\d+(?:\.\d+)?) ?(K|M|G|T)?B?$/i.exec(text);
+  const value = match ? Number(match[1]) * 1000 ** ' KMGT'.indexOf((match[2] ?? ' ').toUpperCase()) : 0;
+  if (!(value > 0)) throw new InvalidArgumentError('It looks like 5GB or 500MB.');
+  return value;
+};
 const list = (text: string): string[] => text.split(',').map((item) => item.trim());
+/** Of an option that may be given more than once. */
+const lists = (text: string, before: string[] = []): string[] => [...before, ...list(text)];
 const positiveIntegers = (text: string): number[] => list(text).map(positiveInteger);
 
 const shape = (text: string): { n: number; k: number } => {
@@ -73,9 +97,53 @@ onGpu(program.command('gemm'))
   .option('--tune [file]', 'measure every kernel and take the fastest; measurements are kept in the file')
   .action(gemm);
 
+onGpu(program.command('quantize <model>'))
+  .description(
+    'quantize the linear layers of a safetensors model (folder, index or file) into a folder; the same command goes on with what was interrupted',
+  )
+  .requiredOption('-o, --output <folder>', 'where the quantized model goes')
+  .addOption(new Option('--format <name>', 'of the weights').choices(['mxfp4', 'nvfp4']).default('mxfp4'))
+  .option('--block <size>', 'values per scale: 32 or 16 (mxfp4), 16 (nvfp4)', positiveInteger)
+  .option(
+    '--scale <rule>',
+    'floor, ceil, rceil, even, oas (default), mse; nvfp4: te (default), four-over-six',
+  )
+  .option('--macro <kind>', 'Macro Block Scaling of mxfp4: none (default), static, dynamic')
+  .option('--macro-size <size>', 'values per macro-block factor: 128 (default), 64, 32', positiveInteger)
+  .option('--tile <kind>', 'what shares a scale: 1d, values of a row (default), or 2d, a square')
+  .option('--rounding <kind>', 'of the elements: nearest-even (default), stochastic')
+  .option('--seed <integer>', 'of stochastic rounding', nonNegativeInteger)
+  .option('--hadamard', 'rotate by the 16-wide random Hadamard transform first')
+  .option('--four-over-six-error <kind>', 'what four-over-six compares: mse (default), mae')
+  .option('--keep <patterns>', "matrices to leave in floats, e.g. 'model.layers.0.*,*.o_proj'", lists)
+  .option('--also <patterns>', 'matrices to quantize although their kind is kept, e.g. lm_head', lists)
+  .addOption(
+    new Option('--gpu <when>', 'auto: where there is one that is no software')
+      .choices(['auto', 'off', 'require'])
+      .default('auto'),
+  )
+  .option('--threads <count>', 'on the CPU (default: one a core)', nonNegativeInteger)
+  .option('--shard-size <bytes>', 'most bytes of tensors in a file (default: 5GB)', byteCount)
+  .option('--overwrite', 'replace a model in the folder')
+  .action(quantize);
+
 onGpu(program.command('doctor'))
   .description('print the adapter, its features, limits and capability tiers, and what is missing')
   .action(doctor);
+
+program
+  .command('convert <checkpoint>')
+  .description(
+    'write the FP4 matrices of a checkpoint (file, folder or URL) in another convention, their codes and scales as they are; the rest is copied. Names stay; only experts of one tensor become one each where compressed-tensors has them so, and one again for gpt-oss. GGUF files keep the names of the source too, which llama.cpp does not know.',
+  )
+  .requiredOption('-o, --output <path>', 'a folder, or for gguf a file')
+  .addOption(
+    new Option('--to <convention>', 'of the matrices').choices(Object.keys(WRITERS)).makeOptionMandatory(),
+  )
+  .option('--shard-size <bytes>', 'most bytes of tensors in a safetensors file (default: 5GB)', byteCount)
+  .option('--overwrite', 'replace a model in the folder, or the file')
+  .option('--json', 'print JSON instead of text')
+  .action(convert);
 
 program
   .command('inspect <checkpoint>')
@@ -84,6 +152,15 @@ program
   )
   .option('--json', 'print JSON instead of tables')
   .action(inspect);
+
+program
+  .command('verify <a> <b>')
+  .description(
+    'compare two checkpoints tensor by tensor: signal to noise of B against A in dB, the worst first; fails where a matrix is missing',
+  )
+  .option('--min-sqnr <dB>', 'fail where a tensor has less', number)
+  .option('--json', 'print JSON instead of a table')
+  .action(verify);
 
 onGpu(program.command('selftest'))
   .description(

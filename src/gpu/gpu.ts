@@ -85,9 +85,12 @@ export async function requestGpu(options: RequestGpuOptions = {}): Promise<Gpu> 
       "this host has no WebGPU (navigator.gpu is missing); use a browser that has it, or in Node requestNodeGpu of 'fp4-webgpu/node'",
     );
   }
-  const adapter = await entry.requestAdapter({
-    powerPreference: options.powerPreference ?? 'high-performance',
-  });
+  const adapter = await entry
+    .requestAdapter({ powerPreference: options.powerPreference ?? 'high-performance' })
+    .catch((cause: Error) => {
+      // Dawn in Node does not resolve to null where it has no adapter of the backend or name that it was given.
+      throw new UnsupportedError('gpu', `WebGPU found no adapter: ${cause.message}`, { cause });
+    });
   if (!adapter)
     throw new UnsupportedError('gpu', 'WebGPU found no adapter; check the driver and its blocklist');
 

@@ -29,6 +29,9 @@ export interface QuantizedMatrix {
   readonly hadamard: boolean;
 }
 
+/** A {@link QuantizedMatrix} but for its arrays: what is known of it before they are read. */
+export type MatrixHeader = Omit<QuantizedMatrix, 'codes' | 'scales' | 'macroScales'>;
+
 /** Bytes of codes, block scales and macro factors together. */
 export function byteLength(q: QuantizedMatrix): number {
   return q.codes.byteLength + q.scales.byteLength + (q.macroScales?.byteLength ?? 0);
@@ -59,15 +62,26 @@ export function selectRows(q: QuantizedMatrix, rows: readonly number[]): Quantiz
   };
 }
 
+/** Rows `start` to `end` of a matrix, views of its arrays. */
+export function rowRange(q: QuantizedMatrix, start: number, end: number): QuantizedMatrix {
+  const range = (array: Uint8Array) => {
+    const perRow = array.length / q.rows;
+    return array.subarray(start * perRow, end * perRow);
+  };
+  return {
+    ...q,
+    rows: end - start,
+    codes: range(q.codes),
+    scales: range(q.scales),
+    ...(q.macroScales && { macroScales: range(q.macroScales) }),
+  };
+}
+
 /**
- * Checks that a matrix is what its fields say: sizes, lengths, scale bytes, tensor scale.
- * For matrices that come from outside `quantize`, such as checkpoints.
+ * Checks what a matrix says of itself: format, sizes, tensor scale.
  * @throws InvalidArgumentError naming the field and the rule
  */
-export function validateMatrix(q: QuantizedMatrix): void {
-  const fail = (message: string): never => {
-    throw new InvalidArgumentError('matrix', message);
-  };
+export function validateHeader(q: MatrixHeader): void {
   if (!Object.hasOwn(FORMATS, q.format)) fail(`unknown format ${JSON.stringify(q.format)}`);
   const format = FORMATS[q.format];
   if (!format.blockSizes.includes(q.blockSize)) {
@@ -79,6 +93,27 @@ export function validateMatrix(q: QuantizedMatrix): void {
   }
   if (q.cols % q.blockSize)
     fail(`cols = ${q.cols} is not a multiple of the ${q.format} block ${q.blockSize}`);
+  if (q.macroSize !== undefined) {
+    if (q.format !== 'mxfp4') fail(`macroScales go with mxfp4, not with ${q.format}`);
+    if (!MACRO_SIZES.includes(q.macroSize))
+      fail(`macroSize ${q.macroSize} is not one of ${MACRO_SIZES.join(', ')}`);
+  }
+  if (
+    !(Number.isFinite(q.globalScale) && q.globalScale > 0 && Math.fround(q.globalScale) === q.globalScale)
+  ) {
+    fail(`globalScale ${q.globalScale} is not a positive finite f32`);
+  }
+  if (q.format === 'mxfp4' && q.globalScale !== 1)
+    fail(`globalScale ${q.globalScale} goes with nvfp4; mxfp4 has 1`);
+}
+
+/**
+ * Checks that a matrix is what its fields say: sizes, lengths, scale bytes, tensor scale.
+ * For matrices that come from outside `quantize`, such as checkpoints.
+ * @throws InvalidArgumentError naming the field and the rule
+ */
+export function validateMatrix(q: QuantizedMatrix): void {
+  validateHeader(q);
   const expectLength = (field: string, array: Uint8Array, length: number) => {
     if (array.length !== length)
       fail(`${field} has ${array.length} bytes; [${q.rows}, ${q.cols}] needs ${length}`);
@@ -89,11 +124,9 @@ export function validateMatrix(q: QuantizedMatrix): void {
     fail('macroScales and macroSize come together or not at all');
   }
   if (q.macroScales && q.macroSize !== undefined) {
-    if (q.format !== 'mxfp4') fail(`macroScales go with mxfp4, not with ${q.format}`);
-    if (!MACRO_SIZES.includes(q.macroSize))
-      fail(`macroSize ${q.macroSize} is not one of ${MACRO_SIZES.join(', ')}`);
     expectLength('macroScales', q.macroScales, q.rows * Math.ceil(q.cols / q.macroSize));
   }
+  const format = FORMATS[q.format];
   const bad = q.scales.findIndex((byte) => byte > format.maxScaleByte);
   if (bad >= 0) {
     const perRow = q.cols / q.blockSize;
@@ -102,13 +135,10 @@ export function validateMatrix(q: QuantizedMatrix): void {
         `is not a non-negative ${format.scaleFormat.toUpperCase()} number`,
     );
   }
-  if (
-    !(Number.isFinite(q.globalScale) && q.globalScale > 0 && Math.fround(q.globalScale) === q.globalScale)
-  ) {
-    fail(`globalScale ${q.globalScale} is not a positive finite f32`);
-  }
-  if (q.format === 'mxfp4' && q.globalScale !== 1)
-    fail(`globalScale ${q.globalScale} goes with nvfp4; mxfp4 has 1`);
+}
+
+function fail(message: string): never {
+  throw new InvalidArgumentError('matrix', message);
 }
 
 /**

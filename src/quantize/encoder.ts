@@ -7,14 +7,17 @@ import { largestMagnitude, type Tile } from './tile.js';
 export class ElementEncoder {
   readonly codes: Uint8Array;
   readonly #random: RandomBytes | undefined;
+  /** Where the elements begin in their matrix. */
+  readonly #first: number;
 
-  constructor(count: number, spec: Pick<QuantizeSpec, 'rounding' | 'seed'>) {
+  constructor(count: number, spec: Pick<QuantizeSpec, 'rounding' | 'seed'>, first: number) {
     this.codes = new Uint8Array(count / 2);
+    this.#first = first;
     this.#random = spec.rounding === 'stochastic' ? new RandomBytes(spec.seed) : undefined;
   }
 
   /**
-   * Encodes `value · multiplier` of each value of the tile; its first one is element `position` of the matrix.
+   * Encodes `value · multiplier` of each value of the tile; its first one is element `position` of those here.
    * The products are exact for the power-of-two multipliers of MXFP4; NVFP4 passes them already multiplied.
    * A tile of zeros has codes 0 whatever the signs, which is what the codes are initialised to.
    */
@@ -36,7 +39,10 @@ export class ElementEncoder {
     const magnitude = Math.abs(value) * multiplier;
     const sign = value < 0 || (value === 0 && 1 / value < 0) ? 8 : 0;
     return (
-      sign | (this.#random ? stochasticCode(magnitude, this.#random.at(index)) : magnitudeCode(magnitude))
+      sign |
+      (this.#random
+        ? stochasticCode(magnitude, this.#random.at(this.#first + index))
+        : magnitudeCode(magnitude))
     );
   }
 }

@@ -13,15 +13,16 @@ export const HADAMARD_SIGNS: readonly number[] = [1, 1, 1, -1, 1, -1, -1, -1, -1
 /**
  * Rotates rows of `cols` values (a multiple of 16); returns a new array. Arithmetic is f32: four butterfly stages
  * with strides 1, 2, 4, 8, every sum rounded, then an exact multiplication by 1/4.
+ * @param first number of the first value in the matrix it belongs to, for the message
  * @throws InvalidArgumentError where a sum leaves the range of f32
  */
-export function rotate(values: Float32Array): Float32Array {
+export function rotate(values: Float32Array, first = 0): Float32Array {
   const out = transform(values, (tile, i, x) => {
     tile[i] = x * HADAMARD_SIGNS[i]!;
   });
   const overflow = out.findIndex((y) => !Number.isFinite(y));
   if (overflow >= 0) {
-    const start = overflow - (overflow % HADAMARD_SIZE);
+    const start = first + overflow - (overflow % HADAMARD_SIZE);
     throw new InvalidArgumentError(
       'quantize',
       `the Hadamard rotation of values ${start}..${start + 15} leaves the range of f32; scale the tensor down`,

@@ -17,6 +17,39 @@ export function errorMetrics(reference: ArrayLike<number>, approximation: ArrayL
   return rangeMetrics(reference, approximation, 0, reference.length);
 }
 
+/** Sums that an error is made of, so that a matrix may be compared in parts. */
+export interface ErrorSums {
+  /** sum(x²) */
+  readonly signal: number;
+  /** sum((x - x̂)²) */
+  readonly noise: number;
+  readonly maxError: number;
+}
+
+/** The sums of two parts, in f64. @throws InvalidArgumentError where the lengths differ */
+export function errorSums(reference: ArrayLike<number>, approximation: ArrayLike<number>): ErrorSums {
+  checkLengths(reference, approximation);
+  const { signal, noise, maxError } = rangeSums(reference, approximation, 0, reference.length);
+  return { signal, noise, maxError };
+}
+
+export const NO_ERROR: ErrorSums = { signal: 0, noise: 0, maxError: 0 };
+
+/** Of two parts together. */
+export function addSums(a: ErrorSums, b: ErrorSums): ErrorSums {
+  return {
+    signal: a.signal + b.signal,
+    noise: a.noise + b.noise,
+    // Math.max keeps a NaN.
+    maxError: Math.max(a.maxError, b.maxError),
+  };
+}
+
+/** Signal to quantization noise ratio in dB; Infinity where nothing is lost, NaN where a difference is none. */
+export function sqnrOf({ signal, noise }: Pick<ErrorSums, 'signal' | 'noise'>): number {
+  return noise === 0 ? Number.POSITIVE_INFINITY : 10 * Math.log10(signal / noise);
+}
+
 export interface BlockMetrics extends ErrorMetrics {
   /** Largest magnitude of the reference in the block. */
   readonly largest: number;
@@ -56,6 +89,16 @@ function rangeMetrics(
   start: number,
   end: number,
 ): ErrorMetrics {
+  const { maxErrorIndex, ...sums } = rangeSums(reference, approximation, start, end);
+  return { sqnr: sqnrOf(sums), mse: sums.noise / (end - start), maxError: sums.maxError, maxErrorIndex };
+}
+
+function rangeSums(
+  reference: ArrayLike<number>,
+  approximation: ArrayLike<number>,
+  start: number,
+  end: number,
+): ErrorSums & { maxErrorIndex: number } {
   let signal = 0;
   let noise = 0;
   let maxError = 0;
@@ -71,8 +114,7 @@ function rangeMetrics(
       maxErrorIndex = i;
     }
   }
-  const sqnr = noise === 0 ? Number.POSITIVE_INFINITY : 10 * Math.log10(signal / noise);
-  return { sqnr, mse: noise / (end - start), maxError, maxErrorIndex };
+  return { signal, noise, maxError, maxErrorIndex };
 }
 
 function checkLengths(reference: ArrayLike<number>, approximation: ArrayLike<number>): void {

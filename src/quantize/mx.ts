@@ -8,7 +8,8 @@ import { scaleExponent } from './mx-scale.js';
 import type { MxScaleRule, QuantizeSpec } from './options.js';
 import { largestMagnitude, mapTile, type Tile } from './tile.js';
 
-export function quantizeMx(values: Float32Array, spec: QuantizeSpec): QuantizedMatrix {
+/** @param values the rows of a matrix from `firstRow` on */
+export function quantizeMx(values: Float32Array, spec: QuantizeSpec, firstRow: number): QuantizedMatrix {
   const { rows, cols, blockSize, macroSize } = spec;
   const rule = spec.scaleRule as MxScaleRule;
   const hasMacro = spec.macroScale !== 'none';
@@ -19,7 +20,7 @@ export function quantizeMx(values: Float32Array, spec: QuantizeSpec): QuantizedM
 
   const scales = new Uint8Array(rows * blocksPerRow);
   const macroScales = hasMacro ? new Uint8Array(rows * macrosPerRow) : undefined;
-  const encoder = new ElementEncoder(rows * cols, spec);
+  const encoder = new ElementEncoder(rows * cols, spec, firstRow * cols);
   const search =
     spec.macroScale === 'dynamic'
       ? new DynamicFactorSearch(macroSize, macroHeight, blockSize, blockHeight, rule)

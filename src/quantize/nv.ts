@@ -16,15 +16,21 @@ const ONE_SIXTH = Math.fround(1 / 6);
 /** Four over six leaves head-room for 1.5 times the scale by mapping the tensor's maximum to 6 · 256, not 6 · 448. */
 const FOUR_OVER_SIX_SCALE_MAX = 256;
 
-export function quantizeNv(values: Float32Array, spec: QuantizeSpec): QuantizedMatrix {
+/** @param largest the largest magnitude of the whole matrix, of which `values` are the rows from `firstRow` on */
+export function quantizeNv(
+  values: Float32Array,
+  spec: QuantizeSpec,
+  largest: number,
+  firstRow: number,
+): QuantizedMatrix {
   const { rows, cols, blockSize } = spec;
   const blockHeight = spec.tile === '2d' ? blockSize : 1;
   const blocksPerRow = cols / blockSize;
   const scales = new Uint8Array(rows * blocksPerRow);
-  const encoder = new ElementEncoder(rows * cols, spec);
+  const encoder = new ElementEncoder(rows * cols, spec, firstRow * cols);
   const fourOverSix = spec.scaleRule === 'four-over-six';
 
-  const tensor = tensorScale(values, fourOverSix ? FOUR_OVER_SIX_SCALE_MAX : E4M3_MAX);
+  const tensor = tensorScale(largest, fourOverSix ? FOUR_OVER_SIX_SCALE_MAX : E4M3_MAX);
   const search = fourOverSix ? new FourOverSix(tensor, spec.fourOverSixError) : undefined;
 
   const stripe = new Float64Array(blockHeight * cols);
@@ -61,12 +67,7 @@ interface TensorScale {
   readonly decode: number;
 }
 
-function tensorScale(values: Float32Array, scaleMax: number): TensorScale {
-  let largest = 0;
-  for (let i = 0; i < values.length; i++) {
-    const magnitude = Math.abs(values[i]!);
-    if (magnitude > largest) largest = magnitude;
-  }
+function tensorScale(largest: number, scaleMax: number): TensorScale {
   const encode = largest === 0 ? 1 : Math.min(Math.fround((E2M1_MAX * scaleMax) / largest), FLOAT_MAX);
   return { encode, decode: Math.fround(1 / encode) };
 }

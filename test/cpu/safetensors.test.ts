@@ -6,7 +6,11 @@ import { DTYPE_BITS, DTYPES, type Dtype } from '../../src/checkpoint/dtype.js';
 import { openFile } from '../../src/checkpoint/file-source.js';
 import { readMatrix } from '../../src/checkpoint/matrix-source.js';
 import { readSafetensorsHeader, readTensorBytes } from '../../src/checkpoint/safetensors.js';
-import { type TensorData, writeSafetensors } from '../../src/checkpoint/write-safetensors.js';
+import {
+  layoutSafetensors,
+  type TensorData,
+  writeSafetensors,
+} from '../../src/checkpoint/write-safetensors.js';
 import { CheckpointError, InvalidArgumentError, UnsupportedError } from '../../src/errors.js';
 
 const SAMPLE = new URL('../../samples/dictionary-lm.layers.3.down_proj.safetensors', import.meta.url);
@@ -385,6 +389,43 @@ describe('every truncation of a valid file', () => {
   it('is a CheckpointError', async () => {
     const file = writeSafetensors([tensor('w', 'BF16', [3, 5]), tensor('b', 'F32', [3])], { format: 'pt' });
     for (let length = 0; length < file.length; length++) await problemOf(file.subarray(0, length));
+  });
+});
+
+describe('layoutSafetensors', () => {
+  const header = (name: string, dtype: Dtype, shape: number[]) => ({ name, dtype, shape });
+
+  it('says where every tensor goes before there are bytes', async () => {
+    const given = [
+      tensor('codes', 'U8', [3, 7]),
+      tensor('w', 'BF16', [4, 6]),
+      tensor('empty', 'F32', [0, 5]),
+    ];
+    const headers = given.map(({ name, dtype, shape }) => header(name, dtype, [...shape]));
+    const layout = layoutSafetensors(headers, { format: 'pt' });
+    const file = new Uint8Array(layout.byteLength);
+    file.set(layout.header);
+    for (const { name, bytes } of given) {
+      const { start, end } = layout.ranges.get(name)!;
+      expect(end - start).toBe(bytes.length);
+      file.set(bytes, start);
+    }
+    const source = blobSource(new Blob([file]));
+    const back = await readSafetensorsHeader(source);
+    expect([...layout.ranges.keys()]).toEqual([...back.tensors.keys()]);
+    for (const { name, bytes } of given) {
+      expect(await readTensorBytes(source, back.tensors.get(name)!)).toEqual(bytes);
+    }
+  });
+
+  it('lays out terabytes, and refuses more bytes than numbers count', () => {
+    const size = 2 ** 42;
+    const { byteLength, ranges, header: bytes } = layoutSafetensors([header('w', 'F16', [size])]);
+    expect(byteLength).toBe(bytes.length + 2 * size);
+    expect(ranges.get('w')).toEqual({ start: bytes.length, end: byteLength });
+    const many = Array.from({ length: 9 }, (_, i) => header(`w${i}`, 'U8', [2 ** 50 - 1]));
+    expect(() => layoutSafetensors(many)).toThrow(InvalidArgumentError);
+    expect(() => layoutSafetensors(many)).toThrow('safetensors: the tensors take');
   });
 });
 

@@ -359,6 +359,26 @@ export function ours(
   };
 }
 
+/** Experts: each tensor stacked, a tensor scale each. */
+export function oursExperts(logical: Logical[]): Fixture {
+  const [rows, cols] = sizes(logical[0]!);
+  const { format, blockSize } = logical[0]!;
+  const count = logical.length;
+  const dtype = format === 'nvfp4' ? e4m3 : e8m0;
+  const globals = logical.map(({ globalScale }) => globalScale);
+  return {
+    producer: 'fp4-webgpu',
+    matrix: 'experts',
+    logical,
+    tensors: {
+      'experts.fp4_codes': u8([count, rows, cols / 2], logical.flatMap(lowFirst)),
+      'experts.fp4_scales': dtype([count, rows, cols / blockSize], logical.flatMap(flatScales)),
+      'experts.fp4_layout': u8([4], [1, blockSize, 0, 0]),
+      ...(format === 'nvfp4' && { 'experts.fp4_global_scale': f32([count], globals) }),
+    },
+  };
+}
+
 const many = (count: number, make: (seed: number) => Logical) =>
   Array.from({ length: count }, (_, i) => make(i + 1));
 
@@ -397,5 +417,7 @@ export const FIXTURES: Readonly<Record<string, () => Fixture>> = {
   'ours mxfp4 MBS': () => ours(randomLogical('mxfp4', 3, 160, 16), { macroSize: 64 }),
   'ours mxfp4 MBS, one a row': () =>
     ours(randomLogical('mxfp4', 3, 64, 17), { macroSize: 64, hadamard: true }),
+  'ours mxfp4 experts': () => oursExperts(many(3, (seed) => randomLogical('mxfp4', 4, 64, seed))),
+  'ours nvfp4 experts': () => oursExperts(many(2, (seed) => randomLogical('nvfp4', 4, 48, seed))),
   'ours nvfp4, rotated': () => ours(randomLogical('nvfp4', 3, 48, 18), { hadamard: true }),
 };

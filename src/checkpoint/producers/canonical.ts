@@ -9,6 +9,8 @@
  * | `X.fp4_global_scale`  | F32 | [] | nvfp4: a multiplier |
  * | `X.fp4_layout`        | U8 | [4] | 1, the version; block; macro, 0 without MBS; 16 where values were rotated by the Hadamard transform of that width, else 0 |
  *
+ * Matrices of experts are stacked: each shape but the layout's has the number of experts in front.
+ *
  * Nothing is left to metadata, which tools that merge or cut files lose, and `fp4_layout` notices a tensor that is gone.
  */
 import { InvalidArgumentError } from '../../errors.js';
@@ -17,7 +19,7 @@ import { type QuantizedMatrix, validateMatrix } from '../../matrix/quantized-mat
 import type { StoredTensor } from '../container.js';
 import { type Dtype, showShape } from '../dtype.js';
 import { quote } from '../strict-json.js';
-import type { TensorData } from '../write-safetensors.js';
+import type { TensorData, TensorHeader } from '../write-safetensors.js';
 import {
   blockLayout,
   type Context,
@@ -47,13 +49,17 @@ export const canonical: Producer = {
       name,
       tensors: [tensor, scales, macro, global, description],
       resolve(context) {
-        const codes = requireTensor(tensor, tensor.name, ['U8'], context, [2]);
-        const checked = requireTensor(scales, `${name}.fp4_scales`, ['F8_E8M0', 'F8_E4M3'], context, [2]);
+        const codes = requireTensor(tensor, tensor.name, ['U8'], context, [2, 3]);
+        const checked = requireTensor(scales, `${name}.fp4_scales`, ['F8_E8M0', 'F8_E4M3'], context, [2, 3]);
         const format = checked.dtype === 'F8_E4M3' ? 'nvfp4' : 'mxfp4';
         const shape = codeShape(codes);
         const { rows, cols, experts } = matrixShape(shape, context);
+        const perRow = (size: number) => [...shape.slice(0, -1), Math.ceil(cols / size)];
         const blockSize = [32, 16].find(
-          (size) => (format === 'mxfp4' || size === 16) && sameShape(checked.shape, [rows, cols / size]),
+          (size) =>
+            (format === 'mxfp4' || size === 16) &&
+            cols % size === 0 &&
+            sameShape(checked.shape, perRow(size)),
         );
         if (!blockSize) {
           return context.fail(
@@ -66,7 +72,7 @@ export const canonical: Producer = {
         if (macro && format === 'nvfp4') context.fail(`${quote(macro.name)} goes with mxfp4`);
         const described = requireTensor(description, `${name}.fp4_layout`, ['U8'], context, [1]);
         if (described.byteLength !== 4) context.fail(`${quote(described.name)} has no 4 bytes`);
-        const macroSizes = macro && macroSizesOf(macro, rows, cols, context);
+        const macroSizes = macro && macroSizesOf(macro, perRow, context);
         return blockLayout(
           {
             format,
@@ -90,9 +96,13 @@ export const canonical: Producer = {
 };
 
 /** The macro sizes that a shape fits, falling: more than one where a row is a single macro block. */
-function macroSizesOf(macro: StoredTensor, rows: number, cols: number, context: Context): MacroSize[] {
-  requireTensor(macro, macro.name, ['U8'], context, [2]);
-  const sizes = MACRO_SIZES.filter((size) => sameShape(macro.shape, [rows, Math.ceil(cols / size)]));
+function macroSizesOf(
+  macro: StoredTensor,
+  perRow: (size: number) => number[],
+  context: Context,
+): MacroSize[] {
+  requireTensor(macro, macro.name, ['U8'], context);
+  const sizes = MACRO_SIZES.filter((size) => sameShape(macro.shape, perRow(size)));
   if (sizes.length === 0) {
     context.fail(
       `${quote(macro.name)} is ${showShape(macro.shape)}, for no macro block of ${MACRO_SIZES.join(', ')}`,
@@ -124,33 +134,69 @@ async function readLayout(
   return { hadamard: hadamard !== 0, ...(macroSize && { macroSize }) };
 }
 
+/** What the headers of a matrix's tensors depend on. */
+export type MatrixShape = Pick<QuantizedMatrix, 'format' | 'rows' | 'cols' | 'blockSize' | 'macroSize'> & {
+  /** How many matrices of that shape are stacked; undefined for one that is not. */
+  readonly experts?: number | undefined;
+};
+
+/** The tensors of a matrix before its values are there, for `layoutSafetensors`. */
+export function matrixHeaders(name: string, shape: MatrixShape): TensorHeader[] {
+  if (name === '') throw new InvalidArgumentError('checkpoint', 'a matrix needs a name');
+  const { rows, cols, blockSize, macroSize, experts, format } = shape;
+  const stack = experts === undefined ? [] : [experts];
+  const tensor = (suffix: Suffix, dtype: Dtype, sizes: number[]): TensorHeader => ({
+    name: partName(name, suffix),
+    dtype,
+    shape: sizes,
+  });
+  return [
+    tensor('codes', 'U8', [...stack, rows, cols / 2]),
+    tensor('scales', format === 'nvfp4' ? 'F8_E4M3' : 'F8_E8M0', [...stack, rows, cols / blockSize]),
+    ...(macroSize ? [tensor('macro_scales', 'U8', [...stack, rows, Math.ceil(cols / macroSize)])] : []),
+    ...(format === 'nvfp4' ? [tensor('global_scale', 'F32', stack)] : []),
+    tensor('layout', 'U8', [4]),
+  ];
+}
+
+/** Bytes of a matrix, or of some of its rows, for one of its tensors. */
+export interface MatrixPart {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+  /** What the bytes are of: the rows given, each expert, or all. */
+  readonly per: 'row' | 'expert' | 'tensor';
+}
+
+/** What a matrix, an expert's or some rows of either, has for the tensors of `matrixHeaders`, in their order. */
+export function matrixParts(name: string, q: QuantizedMatrix): MatrixPart[] {
+  const part = (suffix: Suffix, per: MatrixPart['per'], bytes: Uint8Array): MatrixPart => ({
+    name: partName(name, suffix),
+    bytes,
+    per,
+  });
+  const layout = [VERSION, q.blockSize, q.macroSize ?? 0, q.hadamard ? HADAMARD_WIDTH : 0];
+  const globalScale = new Uint8Array(Float32Array.of(q.globalScale).buffer);
+  return [
+    part('codes', 'row', q.codes),
+    part('scales', 'row', q.scales),
+    ...(q.macroScales ? [part('macro_scales', 'row', q.macroScales)] : []),
+    ...(q.format === 'nvfp4' ? [part('global_scale', 'expert', globalScale)] : []),
+    part('layout', 'tensor', Uint8Array.from(layout)),
+  ];
+}
+
 /**
  * A matrix as tensors for `writeSafetensors`, which `openCheckpoint` reads back under `name`.
  * @throws InvalidArgumentError where the matrix is not what its fields say
  */
 export function matrixTensors(name: string, q: QuantizedMatrix): TensorData[] {
-  if (name === '') throw new InvalidArgumentError('checkpoint', 'a matrix needs a name');
   validateMatrix(q);
-  const { rows, cols, format } = q;
-  const tensor = (suffix: string, dtype: Dtype, shape: number[], bytes: Uint8Array): TensorData => ({
-    name: `${name}.fp4_${suffix}`,
-    dtype,
-    shape,
-    bytes,
-  });
-  const scaleDtype = format === 'nvfp4' ? 'F8_E4M3' : 'F8_E8M0';
-  const tensors = [
-    tensor('codes', 'U8', [rows, cols / 2], q.codes),
-    tensor('scales', scaleDtype, [rows, cols / q.blockSize], q.scales),
-  ];
-  if (q.macroScales && q.macroSize) {
-    tensors.push(tensor('macro_scales', 'U8', [rows, Math.ceil(cols / q.macroSize)], q.macroScales));
-  }
-  if (format === 'nvfp4') {
-    const bytes = new Uint8Array(Float32Array.of(q.globalScale).buffer);
-    tensors.push(tensor('global_scale', 'F32', [], bytes));
-  }
-  const layout = [VERSION, q.blockSize, q.macroSize ?? 0, q.hadamard ? HADAMARD_WIDTH : 0];
-  tensors.push(tensor('layout', 'U8', [layout.length], Uint8Array.from(layout)));
-  return tensors;
+  const parts = matrixParts(name, q);
+  return matrixHeaders(name, q).map((header, i) => ({ ...header, bytes: parts[i]!.bytes }));
+}
+
+type Suffix = 'codes' | 'scales' | 'macro_scales' | 'global_scale' | 'layout';
+
+function partName(name: string, suffix: Suffix): string {
+  return `${name}.fp4_${suffix}`;
 }

@@ -4,7 +4,7 @@
  * `P.weight.scale`. Source: llama.cpp, conversion/base.py.
  */
 import type { Format } from '../../formats/formats.js';
-import { bitsPerValue } from '../../matrix/quantized-matrix.js';
+import { bitsPerValue, type MatrixHeader } from '../../matrix/quantized-matrix.js';
 import { fromGgufBlocks } from '../ggml-blocks.js';
 import {
   besideWeight,
@@ -12,6 +12,7 @@ import {
   isWeight,
   matrixShape,
   type Producer,
+  type ReadPart,
   requireTensor,
 } from './producer.js';
 
@@ -43,6 +44,10 @@ export const gguf: Producer = {
         const readGlobal =
           scale && globalScaleReader({ tensor: scale, convention: 'multiplier' }, count, context);
         const size = byteLength / count;
+        const header = async (read: ReadPart, expert: number): Promise<MatrixHeader> => {
+          const globalScale = (await readGlobal?.(read, expert)) ?? 1;
+          return { format, rows, cols, blockSize, globalScale, hadamard: false };
+        };
         return {
           format,
           blockSize,
@@ -52,11 +57,11 @@ export const gguf: Producer = {
           bitsPerWeight: bitsPerValue({ format, blockSize }),
           bytes: byteLength + (scale?.byteLength ?? 0),
           bytesPerExpert: size + (scale ? 4 : 0),
+          header,
           async load(read, expert) {
-            const globalScale = (await readGlobal?.(read, expert)) ?? 1;
+            const known = await header(read, expert);
             const bytes = await read(tensor, expert * size, (expert + 1) * size);
-            const { codes, scales } = fromGgufBlocks(format, rows, cols, bytes, name);
-            return { format, rows, cols, blockSize, codes, scales, globalScale, hadamard: false };
+            return { ...known, ...fromGgufBlocks(format, rows, cols, bytes, name) };
           },
         };
       },

@@ -6,7 +6,7 @@
 import { E4M3_NAN } from '../../formats/e4m3.js';
 import { E8M0_NAN } from '../../formats/e8m0.js';
 import { FORMATS, type Format, type MacroSize } from '../../formats/formats.js';
-import { bitsPerValue, type QuantizedMatrix } from '../../matrix/quantized-matrix.js';
+import { bitsPerValue, type MatrixHeader, type QuantizedMatrix } from '../../matrix/quantized-matrix.js';
 import type { StoredTensor } from '../container.js';
 import { type FloatDtype, showShape } from '../dtype.js';
 import { type GlobalScaleConvention, globalMultiplier } from '../global-scale.js';
@@ -63,6 +63,8 @@ export interface Layout {
   readonly bytes: number;
   /** Bytes that `load` reads. */
   readonly bytesPerExpert: number;
+  /** Reads what there is beside codes and scales; absent for floats. */
+  header?(read: ReadPart, expert: number): Promise<MatrixHeader>;
   load(read: ReadPart, expert: number): Promise<QuantizedMatrix | FloatMatrix>;
 }
 
@@ -119,7 +121,7 @@ export interface BlockLayout {
   toCodes?(bytes: Uint8Array): Uint8Array;
   toScales?(bytes: Uint8Array): Uint8Array;
   /** What else has to be read before codes are; what it gives goes into the matrix. */
-  describe?(read: ReadPart): Promise<Partial<Pick<QuantizedMatrix, 'hadamard' | 'macroSize'>>>;
+  describe?(read: ReadPart, expert: number): Promise<Partial<Pick<MatrixHeader, 'hadamard' | 'macroSize'>>>;
   /** Bytes that `describe` reads. */
   readonly describeBytes?: number;
 }
@@ -152,6 +154,12 @@ export function blockLayout(layout: BlockLayout, context: Context): Layout {
     return read(tensor, expert * size, (expert + 1) * size);
   };
   const stored = [codes, scales, ...(macro ? [macro.tensor] : [])];
+  const header = async (read: ReadPart, expert: number): Promise<MatrixHeader> => {
+    const more = await layout.describe?.(read, expert);
+    const globalScale = (await readGlobal?.(read, expert)) ?? 1;
+    const macroSize = macro && { macroSize: macro.size };
+    return { format, rows, cols, blockSize, ...macroSize, globalScale, hadamard: false, ...more };
+  };
   const bytes = stored.reduce((sum, tensor) => sum + tensor.byteLength, global?.tensor.byteLength ?? 0);
   return {
     format,
@@ -163,27 +171,17 @@ export function blockLayout(layout: BlockLayout, context: Context): Layout {
     bytes,
     bytesPerExpert:
       (bytes - (global?.tensor.byteLength ?? 0)) / count + (global ? 4 : 0) + (layout.describeBytes ?? 0),
+    header,
     async load(read, expert) {
       // The small tensors first: what is wrong with them is known before the codes are there.
-      const more = await layout.describe?.(read);
-      const globalScale = (await readGlobal?.(read, expert)) ?? 1;
+      const known = await header(read, expert);
       const scaleBytes = await part(read, scales, expert);
       const canonicalScales = layout.toScales?.(scaleBytes) ?? scaleBytes;
       checkScales(canonicalScales, format, cols / blockSize, context);
-      const macroScales = macro && (await part(read, macro.tensor, expert));
+      const macroScales = macro && { macroScales: await part(read, macro.tensor, expert) };
       const codeBytes = await part(read, codes, expert);
-      return {
-        format,
-        rows,
-        cols,
-        blockSize,
-        codes: layout.toCodes?.(codeBytes) ?? codeBytes,
-        scales: canonicalScales,
-        ...(macro && { macroScales: macroScales!, macroSize: macro.size }),
-        globalScale,
-        hadamard: false,
-        ...more,
-      };
+      const canonicalCodes = layout.toCodes?.(codeBytes) ?? codeBytes;
+      return { ...known, codes: canonicalCodes, scales: canonicalScales, ...macroScales };
     },
   };
 }

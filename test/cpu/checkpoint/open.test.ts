@@ -62,6 +62,7 @@ describe('openCheckpoint', () => {
         experts: undefined,
         bytes: 12,
         bitsPerWeight: 16,
+        tensors: ['embed.weight'],
       },
       {
         ...common,
@@ -71,6 +72,7 @@ describe('openCheckpoint', () => {
         experts: 2,
         bytes: 16,
         bitsPerWeight: 32,
+        tensors: ['experts.w'],
       },
     ]);
     expect(await checkpoint.matrix('embed.weight')).toEqual({
@@ -82,6 +84,10 @@ describe('openCheckpoint', () => {
     expect(((await checkpoint.matrix('experts.w', { expert: 1 })) as FloatMatrix).values).toEqual(
       Float32Array.of(3, 4),
     );
+    await expect(checkpoint.header('embed.weight')).rejects.toThrow(
+      'checkpoint: bytes: matrix "embed.weight" is of BF16; only quantized ones have a header',
+    );
+    expect(checkpoint.storedValue).toBeUndefined();
   });
 
   it('counts the bytes and bits of FP4', async () => {
@@ -96,6 +102,7 @@ describe('openCheckpoint', () => {
       experts: 3,
       bytes: 3 * 6 * (48 + 3),
       bitsPerWeight: 4.25,
+      tensors: [`${fixture.matrix}_blocks`, `${fixture.matrix}_scales`],
     });
   });
 

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { FloatMatrix } from '../../../src/checkpoint/matrix-source.js';
 import { openCheckpoint } from '../../../src/checkpoint/open.js';
-import { matrixTensors } from '../../../src/checkpoint/producers/canonical.js';
-import { writeSafetensors } from '../../../src/checkpoint/write-safetensors.js';
+import { matrixHeaders, matrixParts, matrixTensors } from '../../../src/checkpoint/producers/canonical.js';
+import { layoutSafetensors, writeSafetensors } from '../../../src/checkpoint/write-safetensors.js';
 import {
   CheckpointError,
   type Fp4Error,
@@ -12,6 +12,7 @@ import {
 import {
   decodeMatrixF64,
   type QuantizedMatrix,
+  selectRows,
   validateMatrix,
 } from '../../../src/matrix/quantized-matrix.js';
 import { quantize } from '../../../src/quantize/quantize.js';
@@ -572,7 +573,8 @@ describe('hostile siblings', () => {
       0,
     );
     await expectBroken(change(gptOss, { [name]: blocks([1, 3, 6, 16]) }), 'do not match', 0);
-    await expectBroken(change(gptOss, { [name]: blocks([6, 3, 16]) }), 'it must have 4 dimensions');
+    await expectBroken(change(gptOss, { [name]: blocks([6, 3, 16]) }), 'it must have 2 dimensions');
+    await expectBroken(change(gptOss, { [name]: blocks([18, 16]) }), 'it must have 3 or 4 dimensions');
 
     const experts = stored.modelOptExperts([randomLogical('nvfp4', 10, 48, 1)]);
     const globals = { [`${experts.matrix}_weight_scale_2`]: f32([3], [1, 1, 1]) };
@@ -640,6 +642,33 @@ describe('our own files', () => {
     const checkpoint = await openCheckpoint(file);
     expect(checkpoint.refused).toEqual([]);
     for (const [i, q] of matrices.entries()) expect(await checkpoint.matrix(`layers.${i}.weight`)).toEqual(q);
+  });
+
+  it('hold experts with macro factors, put together from some rows at a time', async () => {
+    const [experts, rows, cols] = [3, 6, 160];
+    const options = { format: 'mxfp4', macroScale: 'dynamic', macroSize: 64 } as const;
+    const matrices = Array.from({ length: experts }, (_, i) =>
+      quantize(new Random(i + 1).normals(rows * cols), { rows, cols, ...options }),
+    );
+    const headers = matrixHeaders('w', { ...matrices[0]!, experts });
+    const { header, byteLength, ranges } = layoutSafetensors(headers);
+    const file = new Uint8Array(byteLength);
+    file.set(header);
+    for (const [expert, q] of matrices.entries()) {
+      for (let row = 0; row < rows; row += 2) {
+        for (const { name, bytes, per } of matrixParts('w', selectRows(q, [row, row + 1]))) {
+          const at = per === 'row' ? ((expert * rows + row) / 2) * bytes.length : 0;
+          file.set(bytes, ranges.get(name)!.start + at);
+        }
+      }
+    }
+    const checkpoint = await openCheckpoint(file);
+    expect(checkpoint.matrices).toMatchObject([{ producer: 'fp4-webgpu', experts, shape: [rows, cols] }]);
+    for (const [expert, q] of matrices.entries()) {
+      expect(await checkpoint.matrix('w', { expert })).toEqual(q);
+    }
+    const codes = checkpoint.tensors.find(({ name }) => name === 'w.fp4_codes')!;
+    expect(await checkpoint.read(codes, { start: 480, end: 490 })).toEqual(matrices[1]!.codes.slice(0, 10));
   });
 
   it('say what they do not know', async () => {

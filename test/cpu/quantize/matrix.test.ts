@@ -6,6 +6,7 @@ import {
   decodeMatrix,
   decodeMatrixF64,
   type QuantizedMatrix,
+  rowRange,
   validateMatrix,
 } from '../../../src/matrix/quantized-matrix.js';
 import { dequantize, quantize } from '../../../src/quantize/quantize.js';
@@ -165,5 +166,14 @@ describe('decodeMatrix', () => {
     const q = quantize(values, { rows: 3, cols: 160, format: 'nvfp4', hadamard: true });
     expect(decodeMatrix(q)).toEqual(dequantize({ ...q, hadamard: false }));
     expect(decodeMatrix(q)).not.toEqual(dequantize(q));
+  });
+});
+
+describe('rowRange', () => {
+  it.each([MX, PLAIN, NV])('gives rows that decode to the same values', (q) => {
+    const rows = rowRange(q, 1, 3);
+    expect(() => validateMatrix(rows)).not.toThrow();
+    expect(decodeMatrix(rows)).toEqual(decodeMatrix(q).slice(160));
+    expect(rows.codes.buffer).toBe(q.codes.buffer);
   });
 });

@@ -1,6 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { InvalidArgumentError } from '../../../src/errors.js';
-import { blockMetrics, errorMetrics } from '../../../src/quantize/metrics.js';
+import {
+  addSums,
+  blockMetrics,
+  errorMetrics,
+  errorSums,
+  NO_ERROR,
+  sqnrOf,
+} from '../../../src/quantize/metrics.js';
 
 describe('errorMetrics', () => {
   it('is what a hand computes', () => {
@@ -88,5 +95,24 @@ describe('blockMetrics', () => {
     expect(() => blockMetrics([1, 2, 3, 4], [1, 2, 3, 4], blockSize)).toThrow(
       new InvalidArgumentError('metrics', `4 values are not whole blocks of ${blockSize}`),
     );
+  });
+});
+
+describe('errorSums', () => {
+  it('of parts add up to the whole', () => {
+    const parts = [errorSums([1, -2], [1, -2.5]), errorSums([3, -4], [2, -4])];
+    expect(parts).toEqual([
+      { signal: 5, noise: 0.25, maxError: 0.5 },
+      { signal: 25, noise: 1, maxError: 1 },
+    ]);
+    const sum = parts.reduce(addSums, NO_ERROR);
+    expect(sum).toEqual({ signal: 30, noise: 1.25, maxError: 1 });
+    expect(sqnrOf(sum)).toBe(errorMetrics([1, -2, 3, -4], [1, -2.5, 2, -4]).sqnr);
+  });
+
+  it('keeps a NaN, and calls nothing lost Infinity', () => {
+    expect(addSums(errorSums([Number.NaN], [1]), errorSums([1], [1])).maxError).toBeNaN();
+    expect(sqnrOf(errorSums([Number.NaN], [1]))).toBeNaN();
+    expect(sqnrOf(NO_ERROR)).toBe(Infinity);
   });
 });

@@ -4,7 +4,13 @@ import { describe, expect, it } from 'vitest';
 import { unpackE2M1 } from '../../../src/formats/e2m1.js';
 import type { QuantizedMatrix } from '../../../src/matrix/quantized-matrix.js';
 import { type MxScaleRule, type QuantizeOptions, SCALE_RULES } from '../../../src/quantize/options.js';
-import { dequantize, quantize } from '../../../src/quantize/quantize.js';
+import {
+  dequantize,
+  largestValue,
+  quantize,
+  quantizeRows,
+  tileHeight,
+} from '../../../src/quantize/quantize.js';
 import { expectSameElements, expectSameMatrix } from '../../support/bytes.js';
 import { fill, gaussian, laplace, studentT, uniform } from '../../support/random-data.js';
 
@@ -53,6 +59,67 @@ const transpose = <T extends Float32Array | Uint8Array>(matrix: T, rows: number,
   }
   return out;
 };
+
+describe('quantizeRows', () => {
+  const parts = fc.record({
+    first: fc.integer({ min: 1, max: 19 }),
+    rounding: fc.constantFrom('nearest-even' as const, 'stochastic' as const),
+    hadamard: fc.boolean(),
+  });
+
+  it('gives any two parts of a matrix the bytes that they have in the whole', () => {
+    fc.assert(
+      fc.property(anyCase(), parts, ({ values, options: some }, { first, ...more }) => {
+        const options = { ...some, ...more };
+        const { rows, cols, format, tile = '1d', macroScale = 'none', macroSize = 128 } = options;
+        const blockSize = options.blockSize ?? (format === 'mxfp4' ? 32 : 16);
+        const height = tileHeight({ tile, blockSize, macroScale, macroSize });
+        const split = Math.min(rows, first * height);
+        const stripes = [
+          { firstRow: 0, part: values.subarray(0, split * cols) },
+          { firstRow: split, part: values.subarray(split * cols) },
+        ].filter(({ part }) => part.length);
+        const of = (part: Float32Array) => ({ ...options, rows: part.length / cols });
+        const largest = Math.max(
+          ...stripes.map(({ firstRow, part }) => largestValue(part, of(part), firstRow)),
+        );
+        const quantized = stripes.map(({ firstRow, part }) =>
+          quantizeRows(part, of(part), { firstRow, largest }),
+        );
+        const join = (arrays: (Uint8Array | undefined)[]) =>
+          Uint8Array.from(arrays.flatMap((array) => [...(array ?? [])]));
+        const whole = quantize(values, options);
+        expectSameMatrix(
+          {
+            globalScale: quantized[0]!.globalScale,
+            codes: join(quantized.map(({ codes }) => codes)),
+            scales: join(quantized.map(({ scales }) => scales)),
+            ...(whole.macroScales && { macroScales: join(quantized.map((q) => q.macroScales)) }),
+          },
+          whole,
+          JSON.stringify(options),
+        );
+      }),
+      { ...RUNS, numRuns: 300 },
+    );
+  });
+
+  it('names the row of the whole matrix, and refuses to cut a tile', () => {
+    const values = fill(64, () => 1);
+    values[35] = Number.NaN;
+    const options = { rows: 2, cols: 32, format: 'mxfp4' } as const;
+    expect(() => quantizeRows(values, options, { firstRow: 10 })).toThrow('value at row 11, col 3 is NaN');
+    values.fill(3e38);
+    expect(() => quantizeRows(values, { ...options, hadamard: true }, { firstRow: 1 })).toThrow(
+      'values 32..47 leaves the range',
+    );
+    for (const firstRow of [-1, 0.5]) {
+      expect(() => quantizeRows(values, options, { firstRow })).toThrow(`firstRow = ${firstRow} is not`);
+    }
+    const tiles = { ...options, tile: '2d', macroScale: 'static', macroSize: 64 } as const;
+    expect(() => quantizeRows(values, tiles, { firstRow: 32 })).toThrow('not a multiple of 64');
+  });
+});
 
 describe('quantize', () => {
   it('is idempotent without macro blocks: a dequantized matrix is represented exactly', () => {
