@@ -13,11 +13,13 @@
  * block multiples nor duplicate names, and it would be this library's only runtime dependency.
  */
 import { CheckpointError, InvalidArgumentError, UnsupportedError } from '../errors.js';
+import { inBatches } from './batches.js';
 import { ByteReader } from './byte-reader.js';
 import { type ByteSource, checkRange, type ReadOptions, readExactly } from './byte-source.js';
 import type { Container, StoredTensor } from './container.js';
 import { showShape } from './dtype.js';
 import { GGML_TYPES, type GgmlType, REMOVED_GGML_TYPES } from './ggml-types.js';
+import type { ShardOptions } from './shards.js';
 import { quote } from './strict-json.js';
 
 const MAGIC = 0x46554747; // "GGUF" as a little-endian u32
@@ -76,9 +78,16 @@ interface GgufFile {
  * @throws UnsupportedError for version 1 and versions to come, big-endian files, and types of tensors that ggml dropped
  * or that came after this library
  */
-export async function openGguf(sources: readonly ByteSource[], options?: ReadOptions): Promise<Container> {
+export async function openGguf(sources: readonly ByteSource[], options?: ShardOptions): Promise<Container> {
   if (sources.length === 0) throw new InvalidArgumentError('gguf', 'no sources; give at least one file');
-  const files = orderSplits(await Promise.all(sources.map((source) => readFile(source, options))));
+  const total = sources.length;
+  const files = orderSplits(
+    await inBatches(
+      sources,
+      (source) => readFile(source, options),
+      (done) => options?.onProgress?.({ done, total, unit: 'files' }),
+    ),
+  );
 
   const tensors = new Map<string, StoredTensor>();
   const places = new Map<StoredTensor, Place>();

@@ -5,6 +5,7 @@
 import { CheckpointError, Fp4Error, InvalidArgumentError, UnsupportedError } from '../errors.js';
 import type { Format } from '../formats/formats.js';
 import type { QuantizedMatrix } from '../matrix/quantized-matrix.js';
+import { inBatches } from './batches.js';
 import { type ByteSource, blobSource, bytesSource, type ReadOptions, readExactly } from './byte-source.js';
 import type { Container, StoredTensor } from './container.js';
 import { type FloatDtype, showShape } from './dtype.js';
@@ -12,7 +13,14 @@ import { openGguf } from './gguf.js';
 import { type FloatMatrix, suggestNames } from './matrix-source.js';
 import { PRODUCERS } from './producers/index.js';
 import type { Layout, ReadPart, Siblings } from './producers/producer.js';
-import { type OpenSibling, openSafetensors, openShards, type Progress, readJson } from './shards.js';
+import {
+  messageOf,
+  type OpenSibling,
+  openSafetensors,
+  openShards,
+  type Progress,
+  readJson,
+} from './shards.js';
 import { type JsonValue, quote } from './strict-json.js';
 import { urlSource } from './url-source.js';
 
@@ -137,10 +145,19 @@ async function openContainer(source: ByteSource, options: OpenCheckpointOptions)
 }
 
 /** The other files of a split model, by the names that all tools give them: `….gguf` of one file has none. */
-async function openSplits(source: ByteSource, { open }: OpenCheckpointOptions): Promise<ByteSource[]> {
+async function openSplits(
+  source: ByteSource,
+  { open, signal }: OpenCheckpointOptions,
+): Promise<ByteSource[]> {
   const match = /([^/\\]*-)(\d{5})-of-(\d{5})\.gguf(?:[?#].*)?$/.exec(source.name);
   if (!match) return [];
   const [, stem, own, count] = match as unknown as [string, string, string, string];
+  if (Number(own) < 1 || Number(own) > Number(count)) {
+    throw new CheckpointError(
+      'checkpoint',
+      `${source.name}: by its name number ${Number(own)} of ${Number(count)} files; numbers begin at 1`,
+    );
+  }
   if (!open) {
     throw new InvalidArgumentError(
       'checkpoint',
@@ -148,8 +165,18 @@ async function openSplits(source: ByteSource, { open }: OpenCheckpointOptions): 
     );
   }
   const numbers = Array.from({ length: Number(count) }, (_, i) => String(i + 1).padStart(5, '0'));
-  const others = numbers.filter((number) => number !== own);
-  return Promise.all(others.map((number) => open(`${stem}${number}-of-${count}.gguf`)));
+  const others = numbers.filter((number) => number !== own).map((no) => `${stem}${no}-of-${count}.gguf`);
+  return inBatches(others, async (name) => {
+    signal?.throwIfAborted();
+    return open(name).catch((cause: unknown) => {
+      signal?.throwIfAborted();
+      throw new CheckpointError(
+        'checkpoint',
+        `${source.name}: one of ${Number(count)} files, and ${quote(name)} cannot be opened (${messageOf(cause)})`,
+        { cause },
+      );
+    });
+  });
 }
 
 function startsWith(bytes: Uint8Array, text: string): boolean {
