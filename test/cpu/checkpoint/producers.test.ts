@@ -329,6 +329,8 @@ describe('traps', () => {
     });
     await expectRefused(saying({ _type: 'Float8Tensor' }), '"Float8Tensor", not NVFP4Tensor or MXTensor');
     await expectRefused(saying({}, { block_size: 32 }), 'block_size 32 of NVFP4Tensor');
+    await expectRefused(saying({}, { block_size: undefined }), 'block_size nothing of NVFP4Tensor');
+    await expectRefused(saying({ _type: null }), 'its metadata says null, not NVFP4Tensor');
     await expectBroken(saying({}, { is_swizzled_scales: 'yes' }), 'is_swizzled_scales is not true or false');
     await expectBroken(saying({}, { is_swizzled_scales: false }), 'need scales of [128, 4]');
     await expectBroken(
