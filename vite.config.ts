@@ -34,6 +34,18 @@ export default defineConfig({
         test: { name: 'cpu', include: ['test/cpu/**/*.test.ts'], environment: 'node' },
       },
       {
+        // Minutes, and gigabytes now and then: not part of `npm test`.
+        extends: true,
+        test: {
+          name: 'long',
+          include: ['test/long/**/*.test.ts'],
+          environment: 'node',
+          pool: 'forks',
+          fileParallelism: false,
+          testTimeout: 600_000,
+        },
+      },
+      {
         extends: true,
         test: {
           name: 'gpu',
