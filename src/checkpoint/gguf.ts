@@ -16,7 +16,7 @@ import { CheckpointError, InvalidArgumentError, UnsupportedError } from '../erro
 import { inBatches } from './batches.js';
 import { ByteReader } from './byte-reader.js';
 import { type ByteSource, checkRange, type ReadOptions, readExactly } from './byte-source.js';
-import type { Container, StoredTensor } from './container.js';
+import { type Container, MAX_TENSORS, type StoredTensor } from './container.js';
 import { showShape } from './dtype.js';
 import { GGML_TYPES, type GgmlType, REMOVED_GGML_TYPES } from './ggml-types.js';
 import type { ShardOptions } from './shards.js';
@@ -31,6 +31,8 @@ const MAX_ALIGNMENT = 1 << 20;
 const MAX_KEY_BYTES = 0xffff;
 const MAX_NAME_BYTES = 63;
 const MAX_STRING_BYTES = 1 << 26;
+// Models have a hundred.
+const MAX_VALUES = 1 << 16;
 
 /** Fewest bytes that a value takes (a key of one letter, type, one byte), and a tensor (no name, no dimension). */
 const MIN_VALUE_BYTES = 8 + 1 + 4 + 1;
@@ -95,6 +97,8 @@ export async function openGguf(sources: readonly ByteSource[], options?: ShardOp
     for (const [tensor, place] of file.tensors) {
       const other = tensors.get(tensor.name);
       if (other) failIn(file.source, `tensor ${quote(tensor.name)} is in ${other.file} too`);
+      if (tensors.size === MAX_TENSORS)
+        failIn(file.source, `brings more than ${MAX_TENSORS} tensors together`);
       tensors.set(tensor.name, tensor);
       places.set(tensor, place);
     }
@@ -146,6 +150,13 @@ async function readFile(source: ByteSource, options?: ReadOptions): Promise<Gguf
     fail(
       `${tensorCount} tensors and ${valueCount} values take at least ${least} bytes; ${reader.left} are left`,
     );
+  }
+
+  for (const [count, limit, what] of [
+    [tensorCount, MAX_TENSORS, 'tensors'],
+    [valueCount, MAX_VALUES, 'values'],
+  ] as const) {
+    if (count > limit) fail(`${count} ${what}; more than ${limit} are not read`);
   }
 
   const values = new Map<string, Value>();

@@ -6,7 +6,7 @@
 import { CheckpointError, InvalidArgumentError } from '../errors.js';
 import { inBatches } from './batches.js';
 import { type ByteSource, type ReadOptions, readExactly } from './byte-source.js';
-import type { Container, StoredTensor } from './container.js';
+import { type Container, MAX_TENSORS, type StoredTensor } from './container.js';
 import { readSafetensorsHeader, type SafetensorsFile, type TensorInfo } from './safetensors.js';
 import { parseStrictJson, quote } from './strict-json.js';
 
@@ -58,6 +58,9 @@ export async function openShards(
     throw new CheckpointError('checkpoint', `${index.name}: ${message}`, { cause });
   };
   const weightMap = await readIndex(index, options, fail);
+  if (weightMap.size > MAX_TENSORS) {
+    fail(`lists ${weightMap.size} tensors; more than ${MAX_TENSORS} are not read`);
+  }
   const names = [...new Set(weightMap.values())];
   if (names.length > MAX_SHARDS) fail(`names ${names.length} files; the limit is ${MAX_SHARDS}`);
 
