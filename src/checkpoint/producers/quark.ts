@@ -7,7 +7,14 @@
 
 import { quote } from '../strict-json.js';
 import { perWeightLayout } from './modelopt.js';
-import { codeShape, type Producer, refusePreQuantScale, requireTensor, scalePrefix } from './producer.js';
+import {
+  codeShape,
+  type Producer,
+  refusePreQuantScale,
+  refuseRotations,
+  requireTensor,
+  scalePrefix,
+} from './producer.js';
 
 export const quark: Producer = {
   id: 'quark',
@@ -22,6 +29,7 @@ export const quark: Producer = {
       tensors: [tensor, scales, zeroPoint],
       resolve(context) {
         refusePreQuantScale(tensor.name, siblings, context);
+        refuseRotations(tensor.name, siblings, context);
         if (zeroPoint) context.refuse(`${quote(zeroPoint.name)} is not supported`);
         requireTensor(tensor, tensor.name, ['U8'], context, [2, 3]);
         requireTensor(scales, scales.name, ['U8', 'F8_E8M0'], context, [tensor.shape.length]);

@@ -212,6 +212,18 @@ describe('reads', () => {
     expect(seen).toEqual([...seen].sort((a, b) => a - b));
   });
 
+  it.each(Object.entries(FIXTURES))('tell of as many bytes as there are: %s', async (_, make) => {
+    const fixture = make();
+    const { matrices, matrix } = await openCheckpoint(fileOf(fixture));
+    const info = matrices.find(({ name }) => name === fixture.matrix)!;
+    const seen: { done: number; total: number }[] = [];
+    await matrix(fixture.matrix, { expert: info.experts && 0, onProgress: (step) => seen.push(step) });
+    const { done, total } = seen.at(-1)!;
+    expect(done).toBe(total);
+    // Every step but the last is short of it: nothing is counted twice.
+    for (const step of seen.slice(0, -1)) expect(step.done).toBeLessThan(total);
+  });
+
   it('stop at a signal', async () => {
     const checkpoint = await openCheckpoint(safetensorsFile(floats));
     const signal = AbortSignal.abort(new Error('user left'));
