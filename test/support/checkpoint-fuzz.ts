@@ -182,7 +182,11 @@ function readPlainly({ kind }: Subject, { files, entry }: Mutant): NaiveFile {
   return naiveGgufFiles(splits.map((name) => files[name]!));
 }
 
-function expectContainer({ tensors, container }: Checkpoint, plain: NaiveFile): void {
+function expectContainer({ tensors, metadata, container }: Checkpoint, plain: NaiveFile): void {
+  const texts = (map: ReadonlyMap<string, string>) => JSON.stringify([...map].sort());
+  if (container === 'safetensors' && texts(metadata) !== texts(plain.metadata)) {
+    throw new Error(`metadata is ${texts(metadata)}, not ${texts(plain.metadata)}`);
+  }
   if (tensors.length !== plain.tensors.size) {
     throw new Error(`${tensors.length} tensors; the file has ${plain.tensors.size}`);
   }

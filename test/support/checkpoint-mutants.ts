@@ -277,6 +277,8 @@ const shuffled = <T>(items: readonly T[], random: Random): T[] =>
     .sort(([a], [b]) => a - b)
     .map(([, item]) => item);
 
+const MEANINGLESS = 'tensors and metadata that mean nothing';
+
 /** Changes of names, dtypes, shapes, values and metadata, in files whose container stays right. */
 const STRUCTURE: ((file: Loose, random: Random) => [Loose, Change] | undefined)[] = [
   ({ tensors, ...rest }, random) => {
@@ -362,12 +364,13 @@ const STRUCTURE: ((file: Loose, random: Random) => [Loose, Change] | undefined)[
       tensors: { 'aa.unrelated': f32([1, 1], [1]), ...tensors, __proto__x: f32([2], [1, 2]) },
       metadata: { ...metadata, constructor: 'none' },
     },
-    harmless('tensors and metadata that mean nothing'),
+    harmless(MEANINGLESS),
   ],
 ];
 
 function pickTensor(tensors: FileTensors, random: Random): string {
-  return random.pick(Object.keys(tensors).filter((name) => name !== BYSTANDER));
+  const names = Object.keys(tensors).filter((name) => name !== BYSTANDER);
+  return random.pick(names.length > 0 ? names : [BYSTANDER]);
 }
 
 function rename(tensors: FileTensors, names: Record<string, string>): FileTensors {
@@ -598,8 +601,15 @@ function mutateSafetensors({ tensors, metadata }: Loose, random: Random): [Uint8
   for (;;) {
     const kind = random.integer(0, 9);
     if (kind < 4) {
-      const changed = random.pick(STRUCTURE)({ tensors, metadata }, random);
-      if (changed) return [writeRaw(rawFile(changed[0].tensors, changed[0].metadata)), changed[1]];
+      const first = random.pick(STRUCTURE)({ tensors, metadata }, random);
+      if (!first) continue;
+      // Where one change is refused for itself, two may fit together.
+      const second = random.integer(0, 2) === 0 ? random.pick(STRUCTURE)(first[0], random) : undefined;
+      const [file, change] = second ?? first;
+      const changes = second ? [first[1], change] : [change];
+      const what = changes.map((one) => one.what).join('; ');
+      const fate = changes.every((one) => one.fate === 'same') ? 'same' : 'either';
+      return [writeRaw(rawFile(file.tensors, file.metadata)), { what, fate }];
     } else if (kind < 7) {
       const file = rawFile(tensors, metadata);
       const change = random.pick(HEADER)(file, random);
@@ -629,6 +639,44 @@ function safetensorsSubject(name: string, fixture: Fixture): Subject {
     mutate(random) {
       const [file, change] = mutateSafetensors({ tensors, metadata }, random);
       return { entry, files: { [entry]: file }, ...change };
+    },
+  };
+}
+
+/** As compressed-tensors and Quark write theirs; rotations that are all inside the weights. */
+const CONFIG = JSON.stringify({
+  architectures: ['DemoForCausalLM'],
+  rope_theta: 1e6,
+  quantization_config: {
+    quant_method: 'compressed-tensors',
+    format: 'nvfp4-pack-quantized',
+    transform_config: {},
+    algo_config: [{ name: 'rotation', r1: true, r4: false, online_r1_rotation: false }],
+  },
+});
+
+function configuredSubject(name: string, fixture: Fixture): Subject {
+  const { original, kind, matrices } = safetensorsSubject(name, fixture);
+  const bundle = (config: string): Bundle => ({
+    entry: original.entry,
+    files: { ...original.files, 'config.json': utf8(config) },
+  });
+  return {
+    name: `${name}, with config.json`,
+    kind,
+    original: bundle(CONFIG),
+    matrices,
+    mutate(random) {
+      const changed = random.pick([
+        mutateText(CONFIG, random),
+        mutateText(mutateText(CONFIG, random), random),
+        CONFIG.replace(
+          random.pick(['false', '{}', 'null', '1000000']),
+          random.pick(['true', '[]', '{"R4":{}}', '1e999']),
+        ),
+        random.pick(['', '[]', 'null', '{}', '{"quantization_config":3}', `{"a":${'['.repeat(40)}`, '\0']),
+      ]);
+      return { ...bundle(changed), ...harmful(`config ${changed}`) };
     },
   };
 }
@@ -751,7 +799,7 @@ function shardedSubject(name: string, fixture: Fixture): Subject {
         const mutated = [...shards];
         mutated[half] = file;
         const { fate } = change;
-        const unlisted = change.what === 'tensors and metadata that mean nothing';
+        const unlisted = fate === 'same' && change.what.includes(MEANINGLESS);
         return {
           ...bundle(indexText(pairs()), mutated),
           what: `shard ${half}: ${change.what}`,
@@ -1061,6 +1109,9 @@ export const SUBJECTS: readonly Subject[] = [
     'ComfyUI, marked by metadata',
     'TorchAO nvfp4',
   ].map((name) => shardedSubject(name, FIXTURES[name]!())),
+  ...['compressed-tensors nvfp4', 'Quark, ModelOpt mxfp4'].map((name) =>
+    configuredSubject(name, FIXTURES[name]!()),
+  ),
   ...[1, 2].map(ggufSubject),
   splitSubject(),
 ];
