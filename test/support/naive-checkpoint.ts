@@ -226,16 +226,17 @@ export function naiveMatrix(
       const [, blockSize, macroSize, rotated] = get(`${name}.fp4_layout`).bytes;
       const macros = tensors.get(`${name}.fp4_macro_scales`);
       const global = tensors.get(`${name}.fp4_global_scale`);
-      const matrix = plain(get(`${name}.fp4_codes`), get(`${name}.fp4_scales`), 0, {
+      const matrix = plain(get(`${name}.fp4_codes`), get(`${name}.fp4_scales`), expert, {
         blockSize: blockSize!,
-        globalScale: global ? float32(global.bytes, 0) : 1,
+        globalScale: global ? float32(global.bytes, perExpert(global, expert)) : 1,
       });
+      const { rows, cols } = matrix;
       return {
         ...matrix,
         hadamard: rotated !== 0,
         ...(macros && {
           macroSize: macroSize!,
-          macro: (row, macro) => macros.bytes[row * Math.ceil(matrix.cols / macroSize!) + macro]!,
+          macro: (row, macro) => macros.bytes[(expert * rows + row) * Math.ceil(cols / macroSize!) + macro]!,
         }),
       };
     }

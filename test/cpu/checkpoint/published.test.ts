@@ -163,8 +163,8 @@ test('DeepSeek-R1-0528-FP4: sizes and types of a down_proj as NVIDIA stores it',
     'model.layers.0.self_attn.v_proj.v_scale': ['F32', [1]],
   });
   const { matrices, refused } = await openCheckpoint(source);
-  expect(refused).toEqual([]);
-  expect(matrices).toEqual([
+  expect([matrices.length, refused.length]).toEqual([1, 0]);
+  expect(matrices).toMatchObject([
     {
       name: `${layer}.weight`,
       producer: 'modelopt',
