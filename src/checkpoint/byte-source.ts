@@ -82,6 +82,7 @@ export async function readExactly(
     const message = `${source.name}: the ${end - start} bytes at ${start} are too many for one array here`;
     throw new UnsupportedError('byte-source', message, { cause });
   });
+  options?.signal?.throwIfAborted();
   if (bytes.byteLength !== end - start) {
     throw new CheckpointError(
       'byte-source',
