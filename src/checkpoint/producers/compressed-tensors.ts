@@ -10,6 +10,7 @@ import {
   besideWeight,
   E8M0_DTYPES,
   type Producer,
+  refuseE5m3,
   refuseRotations,
   requireTensor,
   rowMajorLayout,
@@ -42,6 +43,7 @@ export const compressedTensors: Producer = {
         if (!nvfp4) {
           if (global)
             context.fail(`${quote(global.name)} goes with F8_E4M3 scales; these are ${checked.dtype}`);
+          refuseE5m3(codes, checked, context);
           return rowMajorLayout({ format: 'mxfp4', blockSize: 32, codes, scales: checked }, context);
         }
         const globalName = besideWeight(name, 'weight_global_scale');

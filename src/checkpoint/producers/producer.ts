@@ -263,6 +263,13 @@ export function refusePreQuantScale(name: string, siblings: Siblings, { refuse }
   }
 }
 
+/** Refuses U8 scales that are one per 16 values: those are E5M3, of Quark and of compressed-tensors, and never E8M0. */
+export function refuseE5m3(codes: StoredTensor, scales: StoredTensor, { refuse }: Context): void {
+  if (scales.dtype === 'U8' && codeShape(codes).at(-1) === 16 * scales.shape.at(-1)!) {
+    refuse(`${quote(scales.name)} has a U8 scale per 16 values: E5M3, it seems, not E8M0`);
+  }
+}
+
 /** Beside a weight whose x has to be rotated: Quark's matrix, or what AutoRound makes one from. */
 const ROTATIONS = ['input_rotation', 'spinquant_r1_type', 'spinquant_r4_type'];
 /** Where models of several parts keep theirs. */

@@ -382,10 +382,13 @@ describe('traps', () => {
     expect(await load(asF4)).toEqual(expectedMatrix(logical));
   });
 
-  it('E5M3 scales of Quark and its 17-byte blocks are not taken for MXFP4', async () => {
+  it('E5M3 scales and the 17-byte blocks of Quark are not taken for MXFP4', async () => {
     const fixture = stored.weightScaleMxfp4(randomLogical('mxfp4', 4, 96, 4));
     const e5m3 = change(fixture, { [`${fixture.matrix}_scale`]: u8([4, 6], new Array(24).fill(120)) });
     await expectRefused(e5m3, 'E5M3, it seems');
+    const packed = stored.ctMxfp4(randomLogical('mxfp4', 4, 96, 4));
+    const ue5m3 = change(packed, { [`${packed.matrix}_scale`]: u8([4, 6], new Array(24).fill(120)) });
+    await expectRefused(ue5m3, 'E5M3, it seems');
     const { matrices, refused, matrix } = await openCheckpoint(
       safetensorsFile({ 'a.weight': u8([2, 34], new Array(68).fill(1)) }),
     );
