@@ -2,7 +2,7 @@
  * Where checkpoint bytes come from. Every container reader (safetensors, GGUF) sees only a `ByteSource`,
  * so a file on disk, a `File` the user dropped on a page and an array in memory are all the same to it.
  */
-import { CheckpointError } from '../errors.js';
+import { CheckpointError, UnsupportedError } from '../errors.js';
 
 export interface ReadOptions {
   /** Abandons the read: the promise rejects with the signal's reason. */
@@ -65,6 +65,7 @@ export function blobSource(blob: Blob, name = blob instanceof File ? blob.name :
 /**
  * `source.read`, held to its contract. Readers call this rather than `read`, because a source may be the caller's own.
  * @throws CheckpointError when the range does not lie inside the source, or another number of bytes comes back
+ * @throws UnsupportedError when so many bytes have no place in memory
  */
 export async function readExactly(
   source: ByteSource,
@@ -74,7 +75,14 @@ export async function readExactly(
 ): Promise<Uint8Array> {
   options?.signal?.throwIfAborted();
   checkRange(source, start, end);
-  const bytes = await source.read(start, end, options);
+  const bytes = await source.read(start, end, options).catch((cause: unknown) => {
+    options?.signal?.throwIfAborted();
+    // What an engine throws where it has no such memory; a sparse file of terabytes is easily made.
+    if (!(cause instanceof RangeError)) throw cause;
+    const message = `${source.name}: the ${end - start} bytes at ${start} are too many for one array here`;
+    throw new UnsupportedError('byte-source', message, { cause });
+  });
+  options?.signal?.throwIfAborted();
   if (bytes.byteLength !== end - start) {
     throw new CheckpointError(
       'byte-source',

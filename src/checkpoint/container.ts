@@ -1,6 +1,9 @@
 /** What every checkpoint container offers, safetensors (one file or shards) and GGUF (one file or splits) alike. */
 import type { ReadOptions } from './byte-source.js';
 
+/** In a checkpoint. The largest that is known has half as many; each takes memory, a kilobyte or so, once it is read. */
+export const MAX_TENSORS = 1 << 20;
+
 /** A tensor as it is stored. */
 export interface StoredTensor {
   readonly name: string;

@@ -13,11 +13,13 @@
  * block multiples nor duplicate names, and it would be this library's only runtime dependency.
  */
 import { CheckpointError, InvalidArgumentError, UnsupportedError } from '../errors.js';
+import { inBatches } from './batches.js';
 import { ByteReader } from './byte-reader.js';
 import { type ByteSource, checkRange, type ReadOptions, readExactly } from './byte-source.js';
-import type { Container, StoredTensor } from './container.js';
+import { type Container, MAX_TENSORS, type StoredTensor } from './container.js';
 import { showShape } from './dtype.js';
 import { GGML_TYPES, type GgmlType, REMOVED_GGML_TYPES } from './ggml-types.js';
+import type { ShardOptions } from './shards.js';
 import { quote } from './strict-json.js';
 
 export const MAGIC = 0x46554747; // "GGUF" as a little-endian u32
@@ -29,6 +31,8 @@ export const MAX_ALIGNMENT = 1 << 20;
 export const MAX_KEY_BYTES = 0xffff;
 export const MAX_NAME_BYTES = 63;
 export const MAX_STRING_BYTES = 1 << 26;
+// Models have a hundred.
+const MAX_VALUES = 1 << 16;
 
 /** Fewest bytes that a value takes (a key of one letter, type, one byte), and a tensor (no name, no dimension). */
 const MIN_VALUE_BYTES = 8 + 1 + 4 + 1;
@@ -78,9 +82,16 @@ interface GgufFile {
  * @throws UnsupportedError for version 1 and versions to come, big-endian files, and types of tensors that ggml dropped
  * or that came after this library
  */
-export async function openGguf(sources: readonly ByteSource[], options?: ReadOptions): Promise<Container> {
+export async function openGguf(sources: readonly ByteSource[], options?: ShardOptions): Promise<Container> {
   if (sources.length === 0) throw new InvalidArgumentError('gguf', 'no sources; give at least one file');
-  const files = orderSplits(await Promise.all(sources.map((source) => readFile(source, options))));
+  const total = sources.length;
+  const files = orderSplits(
+    await inBatches(
+      sources,
+      (source) => readFile(source, options),
+      (done) => options?.onProgress?.({ done, total, unit: 'files' }),
+    ),
+  );
 
   const tensors = new Map<string, StoredTensor>();
   const places = new Map<StoredTensor, Place>();
@@ -88,6 +99,8 @@ export async function openGguf(sources: readonly ByteSource[], options?: ReadOpt
     for (const [tensor, place] of file.tensors) {
       const other = tensors.get(tensor.name);
       if (other) failIn(file.source, `tensor ${quote(tensor.name)} is in ${other.file} too`);
+      if (tensors.size === MAX_TENSORS)
+        failIn(file.source, `brings more than ${MAX_TENSORS} tensors together`);
       tensors.set(tensor.name, tensor);
       places.set(tensor, place);
     }
@@ -145,6 +158,13 @@ async function readFile(source: ByteSource, options?: ReadOptions): Promise<Gguf
     fail(
       `${tensorCount} tensors and ${valueCount} values take at least ${least} bytes; ${reader.left} are left`,
     );
+  }
+
+  for (const [count, limit, what] of [
+    [tensorCount, MAX_TENSORS, 'tensors'],
+    [valueCount, MAX_VALUES, 'values'],
+  ] as const) {
+    if (count > limit) fail(`${count} ${what}; more than ${limit} are not read`);
   }
 
   const values = new Map<string, Value>();

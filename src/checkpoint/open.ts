@@ -2,17 +2,25 @@
  * Checkpoints: any container, any producer, and out come matrices by name. FP4 stays the codes and scales of the file;
  * nothing is quantized again. Opening reads headers, a matrix reads its own bytes.
  */
-import { CheckpointError, Fp4Error, InvalidArgumentError, UnsupportedError } from '../errors.js';
+import { CheckpointError, type Fp4Error, InvalidArgumentError, UnsupportedError } from '../errors.js';
 import type { Format } from '../formats/formats.js';
 import type { MatrixHeader, QuantizedMatrix } from '../matrix/quantized-matrix.js';
+import { inBatches } from './batches.js';
 import { type ByteSource, blobSource, bytesSource, type ReadOptions, readExactly } from './byte-source.js';
 import type { Container, StoredTensor } from './container.js';
 import { type FloatDtype, showShape } from './dtype.js';
 import { openGguf } from './gguf.js';
 import { type FloatMatrix, suggestNames } from './matrix-source.js';
 import { PRODUCERS } from './producers/index.js';
-import type { Layout, ReadPart, Siblings } from './producers/producer.js';
-import { type OpenSibling, openSafetensors, openShards, type Progress, readJson } from './shards.js';
+import type { Context, Layout, ReadPart, Siblings } from './producers/producer.js';
+import {
+  messageOf,
+  type OpenSibling,
+  openSafetensors,
+  openShards,
+  type Progress,
+  readJson,
+} from './shards.js';
 import { type JsonValue, quote } from './strict-json.js';
 import { urlSource } from './url-source.js';
 
@@ -148,10 +156,19 @@ async function openContainer(source: ByteSource, options: OpenCheckpointOptions)
 }
 
 /** The other files of a split model, by the names that all tools give them: `….gguf` of one file has none. */
-async function openSplits(source: ByteSource, { open }: OpenCheckpointOptions): Promise<ByteSource[]> {
+async function openSplits(
+  source: ByteSource,
+  { open, signal }: OpenCheckpointOptions,
+): Promise<ByteSource[]> {
   const match = /([^/\\]*-)(\d{5})-of-(\d{5})\.gguf(?:[?#].*)?$/.exec(source.name);
   if (!match) return [];
   const [, stem, own, count] = match as unknown as [string, string, string, string];
+  if (Number(own) < 1 || Number(own) > Number(count)) {
+    throw new CheckpointError(
+      'checkpoint',
+      `${source.name}: by its name number ${Number(own)} of ${Number(count)} files; numbers begin at 1`,
+    );
+  }
   if (!open) {
     throw new InvalidArgumentError(
       'checkpoint',
@@ -159,8 +176,18 @@ async function openSplits(source: ByteSource, { open }: OpenCheckpointOptions): 
     );
   }
   const numbers = Array.from({ length: Number(count) }, (_, i) => String(i + 1).padStart(5, '0'));
-  const others = numbers.filter((number) => number !== own);
-  return Promise.all(others.map((number) => open(`${stem}${number}-of-${count}.gguf`)));
+  const others = numbers.filter((number) => number !== own).map((no) => `${stem}${no}-of-${count}.gguf`);
+  return inBatches(others, async (name) => {
+    signal?.throwIfAborted();
+    return open(name).catch((cause: unknown) => {
+      signal?.throwIfAborted();
+      throw new CheckpointError(
+        'checkpoint',
+        `${source.name}: one of ${Number(count)} files, and ${quote(name)} cannot be opened (${messageOf(cause)})`,
+        { cause },
+      );
+    });
+  });
 }
 
 function startsWith(bytes: Uint8Array, text: string): boolean {
@@ -173,7 +200,7 @@ async function readConfig(
   open: OpenSibling | undefined,
   options: ReadOptions,
 ): Promise<JsonValue | undefined> {
-  const needed = [...container.tensors.keys()].some((name) => name.endsWith('weight_packed'));
+  const needed = [...container.tensors.keys()].some((name) => /weight_(packed|scale)$/.test(name));
   if (!open || !needed) return undefined;
   const source = await open(CONFIG_NAME).catch(() => {
     options.signal?.throwIfAborted();
@@ -229,6 +256,30 @@ export function checkpointOver(container: Container, config?: JsonValue): Checkp
   };
 }
 
+type RefusalKind = typeof CheckpointError | typeof UnsupportedError;
+
+/**
+ * A refused matrix whose error is made when someone looks at it: a file can have a million of them, and an error, with the
+ * stack that it keeps, takes most of the time and memory that opening such a file would.
+ */
+class Refusal implements RefusedMatrix {
+  #error: Fp4Error | undefined;
+
+  constructor(
+    readonly name: string,
+    readonly producer: string,
+    private readonly Kind: RefusalKind,
+    private readonly file: string,
+    private readonly message: string,
+  ) {}
+
+  get error(): Fp4Error {
+    const { name, producer, Kind, file, message } = this;
+    this.#error ??= new Kind('checkpoint', `${file}: matrix ${quote(name)} (${producer}): ${message}`);
+    return this.#error;
+  }
+}
+
 function findMatrices(container: Container, config: JsonValue | undefined) {
   const siblings = siblingsOf(container, config);
   const found = new Map<string, Found>();
@@ -248,22 +299,21 @@ function findMatrices(container: Container, config: JsonValue | undefined) {
   for (const { tensor, producer, claim } of claims) {
     if (parts.has(tensor)) continue;
     const { name } = claim;
-    const at = `${container.name}: matrix ${quote(name)} (${producer}): `;
+    let resolved = false;
+    const raise = (Kind: RefusalKind, message: string): never => {
+      const refusal = new Refusal(name, producer, Kind, container.name, message);
+      throw resolved ? refusal.error : refusal;
+    };
+    const context: Context = {
+      fail: (message) => raise(CheckpointError, message),
+      refuse: (message) => raise(UnsupportedError, message),
+    };
     try {
       if (found.has(name) || refused.has(name)) {
-        throw new CheckpointError(
-          'checkpoint',
-          `${at}more than one of the tensors are a matrix of that name`,
-        );
+        context.fail('more than one of the tensors are a matrix of that name');
       }
-      const layout = claim.resolve({
-        fail: (message) => {
-          throw new CheckpointError('checkpoint', at + message);
-        },
-        refuse: (message) => {
-          throw new UnsupportedError('checkpoint', at + message);
-        },
-      });
+      const layout = claim.resolve(context);
+      resolved = true;
       const { format, blockSize, rows, cols, experts, bytes, bitsPerWeight } = layout;
       const info: MatrixInfo = {
         name,
@@ -278,9 +328,9 @@ function findMatrices(container: Container, config: JsonValue | undefined) {
       };
       found.set(name, { info, layout });
     } catch (error) {
-      if (!(error instanceof Fp4Error)) throw error;
+      if (!(error instanceof Refusal)) throw error;
       found.delete(name);
-      refused.set(name, { name, producer, error });
+      refused.set(name, error);
     }
   }
   return { found, refused };

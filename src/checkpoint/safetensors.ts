@@ -6,12 +6,13 @@
  * A file says everything about its own layout, so nothing it says is believed before it is checked: what passes here
  * has tensors that tile the data exactly, each as long as its shape and dtype make it.
  * Source: github.com/huggingface/safetensors (README, `tensor.rs`). Stricter than it in these: duplicate and unknown
- * keys are refused, and so are sizes above 2^53 - 1.
+ * keys are refused, and so are sizes above 2^53 - 1 and more than a million tensors.
  */
 import { CheckpointError } from '../errors.js';
 import { type ByteSource, type ReadOptions, readExactly } from './byte-source.js';
+import { MAX_TENSORS } from './container.js';
 import { DTYPES, type Dtype, isDtype, showShape, tensorByteLength } from './dtype.js';
-import { type JsonValue, parseStrictJson, quote } from './strict-json.js';
+import { type JsonValue, parseStrictMembers, quote } from './strict-json.js';
 
 /** Where a tensor lies in its file. */
 export interface TensorInfo {
@@ -34,6 +35,8 @@ export interface SafetensorsFile {
 
 /** Largest header taken, the reference implementation's limit. */
 export const MAX_HEADER_BYTES = 100_000_000;
+/** Of a tensor's entry, which takes a handful, or of all metadata: some tools write a text a tensor. */
+const MAX_MEMBER_VALUES = 1 << 20;
 export const LENGTH_BYTES = 8;
 export const METADATA_KEY = '__metadata__';
 
@@ -76,12 +79,24 @@ export async function readSafetensorsHeader(
 
   const text = decodeUtf8(await readExactly(source, LENGTH_BYTES, dataStart, options), fail);
   const failHeader: Fail = (message) => fail(`header: ${message}`);
-  const header = parseStrictJson(text, failHeader);
+  let metadata = new Map<string, string>();
+  let count = 0;
+  const header = parseStrictMembers(
+    text,
+    failHeader,
+    (name, value) => {
+      if (name === METADATA_KEY) {
+        metadata = parseMetadata(value, failHeader);
+        return undefined;
+      }
+      if (++count > MAX_TENSORS) fail(`has more than ${MAX_TENSORS} tensors; so many are not read`);
+      return parseEntry(name, value, fail);
+    },
+    { maxValues: MAX_MEMBER_VALUES },
+  );
   if (!(header instanceof Map)) return failHeader(`is ${describe(header)}; it must be a JSON object`);
 
-  const metadata = parseMetadata(header.get(METADATA_KEY), failHeader);
-  header.delete(METADATA_KEY);
-  const entries = Array.from(header, ([name, value]) => parseEntry(name, value, fail));
+  const entries = [...header.values()].filter((entry) => entry !== undefined);
   checkLayout(entries, fileLength - dataStart, fail);
   const infos = entries.map(({ name, dtype, shape, begin, end }): TensorInfo => {
     return { name, dtype, shape, byteOffset: dataStart + begin, byteLength: end - begin };
@@ -113,8 +128,7 @@ function decodeUtf8(bytes: Uint8Array, fail: Fail): string {
   return text;
 }
 
-function parseMetadata(value: JsonValue | undefined, fail: Fail): Map<string, string> {
-  if (value === undefined) return new Map();
+function parseMetadata(value: JsonValue, fail: Fail): Map<string, string> {
   if (!(value instanceof Map)) {
     return fail(`${METADATA_KEY} is ${describe(value)}; it must be an object of strings`);
   }

@@ -4,8 +4,9 @@
  * of a tensor and the other doesn't is an error, because either would load as a checkpoint with something missing.
  */
 import { CheckpointError, InvalidArgumentError } from '../errors.js';
+import { inBatches } from './batches.js';
 import { type ByteSource, type ReadOptions, readExactly } from './byte-source.js';
-import type { Container, StoredTensor } from './container.js';
+import { type Container, MAX_TENSORS, type StoredTensor } from './container.js';
 import { readSafetensorsHeader, type SafetensorsFile, type TensorInfo } from './safetensors.js';
 import { parseStrictJson, quote } from './strict-json.js';
 
@@ -27,8 +28,6 @@ export interface ShardOptions extends ReadOptions {
 export const MAX_INDEX_BYTES = 200_000_000;
 /** The limit of the Hugging Face hub. */
 export const MAX_SHARDS = 10_000;
-/** Headers asked for at a time. */
-const PARALLEL = 8;
 /** Part of the reserved names of some system, or of a path; a file beside the index needs none of them. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const UNSAFE_NAME = /[/\\:\u0000-\u001f\u007f]|\.\.|^\.?$/;
@@ -59,22 +58,24 @@ export async function openShards(
     throw new CheckpointError('checkpoint', `${index.name}: ${message}`, { cause });
   };
   const weightMap = await readIndex(index, options, fail);
+  if (weightMap.size > MAX_TENSORS) {
+    fail(`lists ${weightMap.size} tensors; more than ${MAX_TENSORS} are not read`);
+  }
   const names = [...new Set(weightMap.values())];
   if (names.length > MAX_SHARDS) fail(`names ${names.length} files; the limit is ${MAX_SHARDS}`);
 
-  const files: OpenFile[] = [];
-  for (let i = 0; i < names.length; i += PARALLEL) {
-    const opened = names.slice(i, i + PARALLEL).map(async (name): Promise<OpenFile> => {
+  const files = await inBatches(
+    names,
+    async (name): Promise<OpenFile> => {
       options.signal?.throwIfAborted();
       const source = await open(name).catch((cause: unknown) => {
         options.signal?.throwIfAborted();
         return fail(`names ${quote(name)}, which cannot be opened (${messageOf(cause)})`, cause);
       });
       return { name, source, header: await readSafetensorsHeader(source, options) };
-    });
-    files.push(...(await Promise.all(opened)));
-    options.onProgress?.({ done: files.length, total: names.length, unit: 'files' });
-  }
+    },
+    (done) => options.onProgress?.({ done, total: names.length, unit: 'files' }),
+  );
 
   let found = 0;
   for (const { name, header } of files) {
@@ -188,6 +189,7 @@ function mergeMetadata(name: string, files: readonly OpenFile[]): Map<string, st
   return merged;
 }
 
-function messageOf(error: unknown): string {
+/** What an error of any kind says. */
+export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

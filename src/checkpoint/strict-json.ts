@@ -15,6 +15,11 @@ export interface StrictJsonOptions {
    * 'any': fractions and exponents too, and integers round to f64, as in model configurations.
    */
   readonly numbers?: 'integer' | 'any';
+  /**
+   * How many values, those inside others counted too; of `parseStrictMembers`, in one member. Default 2^21. Three
+   * characters (`{},`) are a Map of two hundred bytes: a text that fits in memory may not fit once it is parsed.
+   */
+  readonly maxValues?: number;
 }
 
 const NUMBER = /^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$/;
@@ -27,16 +32,8 @@ const LITERALS = [
   ['false', false],
   ['null', null],
 ] as const;
-const ESCAPES: ReadonlyMap<string, string> = new Map([
-  ['"', '"'],
-  ['\\', '\\'],
-  ['/', '/'],
-  ['b', '\b'],
-  ['f', '\f'],
-  ['n', '\n'],
-  ['r', '\r'],
-  ['t', '\t'],
-]);
+/** Letters after a backslash, `u` apart. */
+const ESCAPES = '"\\/bfnrt';
 /** With the u flag a surrogate matches only where its other half is missing. */
 const LONE_SURROGATE = /\p{Surrogate}/u;
 
@@ -48,23 +45,61 @@ const LONE_SURROGATE = /\p{Surrogate}/u;
 export function parseStrictJson(
   text: string,
   fail: (message: string) => never,
-  { maxDepth = 32, numbers = 'integer' }: StrictJsonOptions = {},
+  options?: StrictJsonOptions,
 ): JsonValue {
+  return parser(text, fail, options).document();
+}
+
+/**
+ * Parses a text that is an object with very many members: each is kept as what `take` makes of it as soon as it is read,
+ * so that their values need not all be there at a time. A document of another kind comes back as it is.
+ */
+export function parseStrictMembers<T>(
+  text: string,
+  fail: (message: string) => never,
+  take: (key: string, value: JsonValue) => T,
+  options?: StrictJsonOptions,
+): Map<string, T> | Exclude<JsonValue, Map<string, JsonValue>> {
+  return parser(text, fail, options).members(take);
+}
+
+function parser(
+  text: string,
+  fail: (message: string) => never,
+  { maxDepth = 32, numbers = 'integer', maxValues = 1 << 21 }: StrictJsonOptions = {},
+) {
   // Characters are scanned by hand: a greedy expression over a long run can exhaust the matcher's own stack.
   let at = 0;
+  let values = 0;
   const path: string[] = [];
 
-  const root = value(0);
-  skipWhitespace();
-  if (at < text.length) failAt(`${found()} after the end of the document`);
-  return root;
+  return {
+    document: (): JsonValue => whole(() => value(0)),
+    members: <T>(take: (key: string, value: JsonValue) => T) =>
+      whole(() => {
+        skipWhitespace();
+        if (text.charAt(at) !== '{') return value(0) as Exclude<JsonValue, Map<string, JsonValue>>;
+        return object(1, (key, member) => {
+          values = 0;
+          return take(key, member);
+        });
+      }),
+  };
+
+  function whole<T>(parse: () => T): T {
+    const root = parse();
+    skipWhitespace();
+    if (at < text.length) failAt(`${found()} after the end of the document`);
+    return root;
+  }
 
   function value(depth: number): JsonValue {
     skipWhitespace();
+    if (++values > maxValues) failAt(`more than ${maxValues} values`);
     const character = text.charAt(at);
     if (character === '{' || character === '[') {
       if (depth === maxDepth) failAt(`more than ${maxDepth} nested objects and arrays`);
-      return character === '{' ? object(depth + 1) : array(depth + 1);
+      return character === '{' ? object(depth + 1, (_, member) => member) : array(depth + 1);
     }
     if (character === '"') return string();
     if (character !== '' && NUMBER_CHARACTERS.includes(character)) return number();
@@ -77,8 +112,8 @@ export function parseStrictJson(
     return failAt(`${found()} instead of a value`);
   }
 
-  function object(depth: number): Map<string, JsonValue> {
-    const members = new Map<string, JsonValue>();
+  function object<T>(depth: number, take: (key: string, member: JsonValue) => T): Map<string, T> {
+    const members = new Map<string, T>();
     at++;
     if (takeIf('}')) return members;
     do {
@@ -89,8 +124,9 @@ export function parseStrictJson(
       if (members.has(key)) failAt(`duplicate key ${quote(key)}`, keyAt);
       if (!takeIf(':')) failAt(`${found()} instead of ":"`);
       path.push(key);
-      members.set(key, value(depth));
+      const member = value(depth);
       path.pop();
+      members.set(key, take(key, member));
     } while (takeIf(','));
     if (!takeIf('}')) failAt(`${found()} instead of "," or "}"`);
     return members;
@@ -126,17 +162,13 @@ export function parseStrictJson(
 
   function string(): string {
     const start = at++;
-    let result = '';
-    let runStart = at;
+    let escaped = false;
     for (;;) {
       const unit = text.charCodeAt(at);
-      if (unit === 0x22) {
-        result += text.slice(runStart, at++);
-        break;
-      }
+      if (unit === 0x22) break;
       if (unit === 0x5c) {
-        result += text.slice(runStart, at) + escapedCharacter();
-        runStart = at;
+        skipEscape();
+        escaped = true;
       } else if (unit >= 0x20) {
         at++;
       } else {
@@ -145,20 +177,18 @@ export function parseStrictJson(
         );
       }
     }
+    const written = text.slice(start, ++at);
+    // What has been checked, `JSON.parse` may put together: escape by escape, it would take ten times the text's memory.
+    const result = escaped ? (JSON.parse(written) as string) : written.slice(1, -1);
     if (LONE_SURROGATE.test(result)) failAt(`half a surrogate pair in string ${quote(result)}`, start);
     return result;
   }
 
-  function escapedCharacter(): string {
-    const start = at;
+  function skipEscape(): void {
     const letter = text.charAt(at + 1);
-    const digits = text.slice(at + 2, at + 6);
-    if (letter === 'u' && /^[0-9a-fA-F]{4}$/.test(digits)) {
-      at += 6;
-      return String.fromCharCode(Number.parseInt(digits, 16));
-    }
-    at += 2;
-    return ESCAPES.get(letter) ?? failAt('malformed escape in a string', start);
+    if (letter === 'u' && /^[0-9a-fA-F]{4}$/.test(text.slice(at + 2, at + 6))) at += 6;
+    else if (letter !== '' && ESCAPES.includes(letter)) at += 2;
+    else failAt('malformed escape in a string');
   }
 
   function takeIf(character: string): boolean {

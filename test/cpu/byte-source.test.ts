@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ByteSource, blobSource, bytesSource, readExactly } from '../../src/checkpoint/byte-source.js';
 import { openFile } from '../../src/checkpoint/file-source.js';
-import { CheckpointError } from '../../src/errors.js';
+import { CheckpointError, UnsupportedError } from '../../src/errors.js';
 
 const BYTES = Uint8Array.from({ length: 100 }, (_, i) => i * 7);
 
@@ -106,6 +106,22 @@ describe('readExactly', () => {
     await expect(readExactly(answering(length), 20, 30)).rejects.toThrow(
       `remote: ${length} bytes came back for 20..30, which holds 10`,
     );
+  });
+
+  it('makes an UnsupportedError of a length that no array has', async () => {
+    const endless: ByteSource = {
+      name: 'remote',
+      byteLength: 2 ** 50,
+      read: async (start, end) => new Uint8Array(end - start),
+    };
+    const reading = readExactly(endless, 8, 2 ** 50);
+    await expect(reading).rejects.toThrow(UnsupportedError);
+    await expect(reading).rejects.toThrow(
+      'byte-source: remote: the 1125899906842616 bytes at 8 are too many for one array here',
+    );
+    // Other errors are the source's own.
+    const broken: ByteSource = { ...endless, read: () => Promise.reject(new TypeError('no network')) };
+    await expect(readExactly(broken, 0, 8)).rejects.toThrow(TypeError);
   });
 
   it('checks the range and the signal before it asks the source', async () => {

@@ -299,6 +299,21 @@ describe('an entry', () => {
     expect(await problemOf(fileOf(`{"h.0.w":${value}}`, 4))).toContain(`header: ${problem}`);
   });
 
+  it('has no more than a million values, nor has the metadata', async () => {
+    const many = (1 << 20) + 1;
+    const shape = entry('U8', `[${'1,'.repeat(many)}1]`, '[0,1]');
+    expect(await problemOf(fileOf(`{"w":${shape}}`, 1))).toContain(
+      'header: more than 1048576 values in "w"."shape" at character',
+    );
+    const objects = `{"w":[${'{},'.repeat(many)}{}]}`;
+    expect(await problemOf(fileOf(objects))).toContain(
+      'header: more than 1048576 values in "w" at character',
+    );
+    // So large a shape as is read at all is a shape like any other.
+    const long = entry('U8', `[${'1,'.repeat(1 << 19)}4]`, '[0,4]');
+    expect((await read(fileOf(`{"w":${long}}`, 4))).tensors.get('w')?.byteLength).toBe(4);
+  });
+
   it('of a hostile name is cut in the message', async () => {
     const problem = await problemOf(fileOf(`{"${'n'.repeat(1_000_000)}":3}`));
     expect(problem).toBe(`tensor "${'n'.repeat(80)}…": is 3; it must be an object`);

@@ -1,6 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type JsonValue, parseStrictJson, type StrictJsonOptions } from '../../src/checkpoint/strict-json.js';
+import {
+  type JsonValue,
+  parseStrictJson,
+  parseStrictMembers,
+  type StrictJsonOptions,
+} from '../../src/checkpoint/strict-json.js';
 
 const parse = (text: string, options?: StrictJsonOptions) =>
   parseStrictJson(
@@ -211,5 +216,77 @@ describe('size', () => {
     const long = 'x'.repeat(5_000_000);
     expect(parse(`${' '.repeat(5_000_000)}"${long}"`)).toBe(long);
     expect(() => parse(`{"${long}": 1, "${long}": 1}`)).toThrow(/^duplicate key "x{80}…" at character \d+$/);
+  });
+});
+
+describe('how many values', () => {
+  it('is capped, whatever they are', () => {
+    const options = { maxValues: 4 };
+    expect(parse('[1,[],{}]', options)).toEqual([1, [], new Map()]);
+    expect(() => parse('[1,[],{},""]', options)).toThrow('more than 4 values at character 9');
+    expect(() => parse('{"a":[1,2,3]}', options)).toThrow('more than 4 values in "a" at character 10');
+  });
+
+  it('is two million by default: an array of empty objects takes sixty times its text', () => {
+    expect(() => parse(`[${'{},'.repeat(1 << 21)}0]`)).toThrow('more than 2097152 values');
+  });
+});
+
+describe('members one by one', () => {
+  const members = <T>(
+    text: string,
+    take: (key: string, value: JsonValue) => T,
+    options?: StrictJsonOptions,
+  ) =>
+    parseStrictMembers(
+      text,
+      (message) => {
+        throw new Error(message);
+      },
+      take,
+      options,
+    );
+
+  it('are kept as what is made of them', () => {
+    const seen: unknown[] = [];
+    const parsed = members(' { "b" : [1, 2] , "__proto__": {"c": 3}, "a": null } ', (key, value) => {
+      seen.push(key, value);
+      return key.length;
+    });
+    expect(seen).toEqual(['b', [1, 2], '__proto__', new Map([['c', 3]]), 'a', null]);
+    expect(parsed).toEqual(
+      new Map([
+        ['b', 1],
+        ['__proto__', 9],
+        ['a', 1],
+      ]),
+    );
+    expect(members('{}', () => 0)).toEqual(new Map());
+  });
+
+  it('are of a document that is an object; others come back', () => {
+    const take = () => expect.unreachable('it has no members');
+    expect(members('[{"a": 1}]', take)).toEqual([new Map([['a', 1]])]);
+    expect(members(' "a"', take)).toBe('a');
+    expect(() => members('{"a": 1} {}', () => 0)).toThrow('"{" after the end of the document at character 9');
+    expect(() => members('', take)).toThrow('end of the text instead of a value at character 0');
+  });
+
+  it('are distinct, and handed over before what follows is read', () => {
+    expect(() => members('{"a": 1, "a": 2}', () => 0)).toThrow('duplicate key "a" at character 9');
+    const stop = () => members('{"a": 1, %', (key) => expect.unreachable(key));
+    expect(stop).toThrow('a');
+    expect(stop).not.toThrow('%');
+  });
+
+  it('have as many values each as the option says', () => {
+    const options = { maxValues: 3 };
+    expect(members('{"a":[1,2],"b":[3,4]}', (_, value) => value, options)).toEqual(
+      new Map([
+        ['a', [1, 2]],
+        ['b', [3, 4]],
+      ]),
+    );
+    expect(() => members('{"a":[1,2],"b":[3,4,5]}', () => 0, options)).toThrow('more than 3 values in "b"');
   });
 });

@@ -37,15 +37,15 @@ export const comfy: Producer = {
     const mark = beside('comfy_quant');
     const scales = beside('weight_scale');
     const global = beside('weight_scale_2');
-    const metadata = siblings.metadata.get(METADATA_KEY);
     const nvfp4 = scales?.dtype === 'F8_E4M3' || global !== undefined;
-    if (!mark && !(nvfp4 && (metadata !== undefined || siblings.hasSuffix('comfy_quant')))) return undefined;
+    if (!mark && !(nvfp4 && (siblings.metadata.has(METADATA_KEY) || siblings.hasSuffix('comfy_quant'))))
+      return undefined;
     return {
       name: tensor.name,
       tensors: [tensor, scales, global, mark],
       resolve(context) {
         if (mark) requireTensor(mark, mark.name, ['U8'], context, [1]);
-        else checkMark(layerMark(metadata, tensor.name, context), context);
+        else checkMark(layerMark(siblings.metadata, tensor.name, context), context);
         refusePreQuantScale(tensor.name, siblings, context);
         requireTensor(tensor, tensor.name, ['U8'], context, [2]);
         const scalesName = besideWeight(tensor.name, 'weight_scale');
@@ -92,20 +92,50 @@ function swapNibbles(bytes: Uint8Array): Uint8Array {
 }
 
 /** What the metadata says of the layer of `P.weight`. */
-function layerMark(metadata: string | undefined, name: string, { fail, refuse }: Context): JsonValue {
+function layerMark(
+  metadata: ReadonlyMap<string, string>,
+  name: string,
+  { fail, refuse }: Context,
+): JsonValue {
   const layer = besideWeight(name, '').replace(/\.$/, '');
-  const document =
-    metadata === undefined
-      ? undefined
-      : parseStrictJson(metadata, (message) => fail(`${METADATA_KEY}: ${message}`), { numbers: 'any' });
-  const layers = document instanceof Map ? document.get('layers') : undefined;
-  const found = layers instanceof Map ? layers.get(layer) : undefined;
+  const layers = markedLayers(metadata);
+  if (typeof layers === 'string') return fail(`${METADATA_KEY}: ${layers}`);
   return (
-    found ??
+    layers.get(layer) ??
     refuse(
       `other matrices of the file are marked as ComfyUI's and this one is not: the nibbles of ${quote(name)} could be in either order`,
     )
   );
+}
+
+/** Of each file's metadata: parsed once, not once a matrix, as it has a member for every one of them. */
+const markedLayersOf = new WeakMap<ReadonlyMap<string, string>, ReadonlyMap<string, JsonValue> | string>();
+
+/** The layers that metadata marks, or what is wrong with it. */
+function markedLayers(metadata: ReadonlyMap<string, string>): ReadonlyMap<string, JsonValue> | string {
+  let layers = markedLayersOf.get(metadata);
+  if (layers === undefined) {
+    layers = parseMarks(metadata.get(METADATA_KEY));
+    markedLayersOf.set(metadata, layers);
+  }
+  return layers;
+}
+
+function parseMarks(text: string | undefined): ReadonlyMap<string, JsonValue> | string {
+  if (text === undefined) return new Map();
+  let problem: string | undefined;
+  const fail = (message: string): never => {
+    problem = message;
+    throw new Error(message);
+  };
+  try {
+    const document = parseStrictJson(text, fail, { numbers: 'any' });
+    const layers = document instanceof Map ? document.get('layers') : undefined;
+    return layers instanceof Map ? layers : new Map();
+  } catch (error) {
+    if (problem === undefined) throw error;
+    return problem;
+  }
 }
 
 async function checkMarkTensor(mark: StoredTensor, read: ReadPart, context: Context) {

@@ -2,15 +2,16 @@
  * compressed-tensors (llm-compressor): `P.weight_packed` U8 [rows, cols/2] and `P.weight_scale`. With E4M3 scales per 16
  * values it is NVFP4 and has `P.weight_global_scale` F32 [1], a divisor; with E8M0 scales as U8 per 32 it is MXFP4.
  * Layers that share an input (q, k, v) may have different global scales: each is its own matrix here.
+ * AutoRound exports the same tensors, with those of its rotations beside them.
  * Source: vllm-project/compressed-tensors, compressors/nvfp4 and compressors/mxfp4.
  */
-import type { JsonValue } from '../strict-json.js';
 import { quote } from '../strict-json.js';
 import {
   besideWeight,
-  type Context,
   E8M0_DTYPES,
   type Producer,
+  refuseE5m3,
+  refuseRotations,
   requireTensor,
   rowMajorLayout,
 } from './producer.js';
@@ -32,7 +33,7 @@ export const compressedTensors: Producer = {
         for (const suffix of ['weight_g_idx', 'weight_zero_point']) {
           if (beside(suffix)) context.refuse(`${quote(besideWeight(name, suffix))} is not supported`);
         }
-        refuseTransforms(siblings.config, context);
+        refuseRotations(name, siblings, context);
         if (tensor.dtype === 'I32')
           context.refuse('weight_packed is I32: integers (pack-quantized), not FP4');
         const codes = requireTensor(tensor, tensor.name, ['U8', 'F4'], context, [2]);
@@ -42,6 +43,7 @@ export const compressedTensors: Producer = {
         if (!nvfp4) {
           if (global)
             context.fail(`${quote(global.name)} goes with F8_E4M3 scales; these are ${checked.dtype}`);
+          refuseE5m3(codes, checked, context);
           return rowMajorLayout({ format: 'mxfp4', blockSize: 32, codes, scales: checked }, context);
         }
         const globalName = besideWeight(name, 'weight_global_scale');
@@ -59,30 +61,3 @@ export const compressedTensors: Producer = {
     };
   },
 };
-
-/** Where models of several parts keep theirs. */
-const CONFIG_PATHS = [
-  ['quantization_config'],
-  ['compression_config'],
-  ['text_config', 'quantization_config'],
-  ['text_config', 'compression_config'],
-];
-
-/** A transform (online Hadamard rotations) changes what x has to be, and leaves no trace beside the weights. */
-function refuseTransforms(config: JsonValue | undefined, { refuse }: Context): void {
-  for (const path of CONFIG_PATHS) {
-    const transforms = [...path, 'transform_config'].reduce<JsonValue | undefined>(
-      (value, key) => (value instanceof Map ? value.get(key) : undefined),
-      config,
-    );
-    if (transforms === undefined || transforms === null) continue;
-    if (transforms instanceof Map && isEmptyConfig(transforms)) continue;
-    refuse(`${path.join('.')}.transform_config in config.json asks for rotations of x, which are not done`);
-  }
-}
-
-/** `{}`, or groups of none. */
-function isEmptyConfig(transforms: Map<string, JsonValue>): boolean {
-  const groups = transforms.get('config_groups');
-  return transforms.size === 0 || (transforms.size === 1 && groups instanceof Map && groups.size === 0);
-}

@@ -15,6 +15,7 @@ import {
   type Producer,
   type RowMajor,
   refusePreQuantScale,
+  refuseRotations,
   requireTensor,
   rowMajorLayout,
   scalePrefix,
@@ -33,6 +34,7 @@ export const modelOpt: Producer = {
       tensors: [tensor, scales, global],
       resolve(context) {
         refusePreQuantScale(tensor.name, siblings, context);
+        refuseRotations(tensor.name, siblings, context);
         requireTensor(tensor, tensor.name, ['U8'], context, [2, 3]);
         return perWeightLayout(
           {

@@ -260,3 +260,70 @@ export function refusePreQuantScale(name: string, siblings: Siblings, { refuse }
     );
   }
 }
+
+/** Refuses U8 scales that are one per 16 values: those are E5M3, of Quark and of compressed-tensors, and never E8M0. */
+export function refuseE5m3(codes: StoredTensor, scales: StoredTensor, { refuse }: Context): void {
+  if (scales.dtype === 'U8' && codeShape(codes).at(-1) === 16 * scales.shape.at(-1)!) {
+    refuse(`${quote(scales.name)} has a U8 scale per 16 values: E5M3, it seems, not E8M0`);
+  }
+}
+
+/** Beside a weight whose x has to be rotated: Quark's matrix, or what AutoRound makes one from. */
+const ROTATIONS = ['input_rotation', 'spinquant_r1_type', 'spinquant_r4_type'];
+/** Where models of several parts keep theirs. */
+const CONFIG_PATHS = [
+  ['quantization_config'],
+  ['compression_config'],
+  ['text_config', 'quantization_config'],
+  ['text_config', 'compression_config'],
+];
+
+/**
+ * Refuses weights that were rotated together with an x that has to be rotated each time, by a tensor beside them or by
+ * config.json, which may be the only trace. Rotations that are wholly inside the weights (R1 and R2, offline) are none.
+ */
+export function refuseRotations(name: string, siblings: Siblings, { refuse }: Context): void {
+  const prefix = isWeight(name) ? besideWeight(name, '') : `${name}_`;
+  const found = ROTATIONS.map((suffix) => prefix + suffix).find((candidate) => siblings.get(candidate));
+  if (found) refuse(`${quote(found)} rotates x before the product, which is not done`);
+  for (const path of CONFIG_PATHS) {
+    const config = path.reduce<JsonValue | undefined>(memberOf, siblings.config);
+    const key = rotationKey(config, siblings);
+    if (key) refuse(`${[...path, key].join('.')} in config.json asks for rotations of x, which are not done`);
+  }
+}
+
+/** The member of a quantization configuration that says that x is rotated. */
+function rotationKey(config: JsonValue | undefined, siblings: Siblings): string | undefined {
+  // compressed-tensors: any transform.
+  const transforms = memberOf(config, 'transform_config');
+  if (transforms !== undefined && transforms !== null && !isEmptyConfig(transforms))
+    return 'transform_config';
+  // Quark: a list of algorithms.
+  const algorithms = memberOf(config, 'algo_config');
+  const list = Array.isArray(algorithms) ? algorithms : [algorithms];
+  if (list.some((algorithm) => memberOf(algorithm, 'name') === 'rotation' && isOnline(algorithm))) {
+    return 'algo_config';
+  }
+  // AutoRound: its tensors say which layers, and where there are any, the others are as they seem.
+  if (ROTATIONS.some((suffix) => siblings.hasSuffix(`.${suffix}`))) return undefined;
+  return ['spinquant_config', 'rotation_config', 'hadamard_config'].find((key) =>
+    isOnline(memberOf(config, key)),
+  );
+}
+
+function isOnline(rotation: JsonValue | undefined): boolean {
+  const flags = ['r4', 'online_r1_rotation'].some((key) => memberOf(rotation, key) === true);
+  return flags || memberOf(rotation, 'hadamard_type') !== undefined;
+}
+
+/** `{}`, or groups of none. */
+function isEmptyConfig(transforms: JsonValue): boolean {
+  if (!(transforms instanceof Map)) return false;
+  const groups = transforms.get('config_groups');
+  return transforms.size === 0 || (transforms.size === 1 && groups instanceof Map && groups.size === 0);
+}
+
+function memberOf(value: JsonValue | undefined, key: string): JsonValue | undefined {
+  return value instanceof Map ? value.get(key) : undefined;
+}

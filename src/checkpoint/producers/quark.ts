@@ -7,7 +7,14 @@
 
 import { quote } from '../strict-json.js';
 import { perWeightLayout } from './modelopt.js';
-import { codeShape, type Producer, refusePreQuantScale, requireTensor, scalePrefix } from './producer.js';
+import {
+  type Producer,
+  refuseE5m3,
+  refusePreQuantScale,
+  refuseRotations,
+  requireTensor,
+  scalePrefix,
+} from './producer.js';
 
 export const quark: Producer = {
   id: 'quark',
@@ -22,12 +29,11 @@ export const quark: Producer = {
       tensors: [tensor, scales, zeroPoint],
       resolve(context) {
         refusePreQuantScale(tensor.name, siblings, context);
+        refuseRotations(tensor.name, siblings, context);
         if (zeroPoint) context.refuse(`${quote(zeroPoint.name)} is not supported`);
         requireTensor(tensor, tensor.name, ['U8'], context, [2, 3]);
         requireTensor(scales, scales.name, ['U8', 'F8_E8M0'], context, [tensor.shape.length]);
-        if (codeShape(tensor).at(-1) === 16 * scales.shape.at(-1)!) {
-          context.refuse(`${quote(scales.name)} has a U8 scale per 16 values: E5M3, it seems, not E8M0`);
-        }
+        refuseE5m3(tensor, scales, context);
         return perWeightLayout({ format: 'mxfp4', blockSize: 32, codes: tensor, scales }, context);
       },
     };

@@ -106,6 +106,7 @@ function member(value: JsonValue | undefined, key: string): JsonValue | undefine
 }
 
 function describeJson(value: JsonValue | undefined): string {
+  if (value === undefined) return 'nothing';
   if (typeof value === 'string') return quote(value);
-  return typeof value === 'object' ? 'an object' : String(value);
+  return typeof value === 'object' && value !== null ? 'an object or array' : String(value);
 }

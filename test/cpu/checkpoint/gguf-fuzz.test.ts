@@ -5,8 +5,9 @@ import { fromGgufBlocks, toGgufBlocks } from '../../../src/checkpoint/ggml-block
 import { GGML_TYPES } from '../../../src/checkpoint/ggml-types.js';
 import { openGguf } from '../../../src/checkpoint/gguf.js';
 import { CheckpointError, InvalidArgumentError, UnsupportedError } from '../../../src/errors.js';
+import { mutateGguf } from '../../support/gguf-mutants.js';
 import { SPLIT_1, SPLIT_2, WHOLE } from '../../support/gguf-samples.js';
-import { concat, ggufFile, items, pair, u32, u64 } from '../../support/gguf-writer.js';
+import { ggufFile, items, pair } from '../../support/gguf-writer.js';
 import { naiveGguf } from '../../support/naive-gguf.js';
 import { Random } from '../../support/random.js';
 import { watchedSource } from '../../support/watched-source.js';
@@ -46,48 +47,7 @@ const LONG = ggufFile({
 
 const FILES = [WHOLE, SPLIT_1, SPLIT_2, MIXED, LONG];
 
-const HUGE = [
-  ...[31n, 32n, 40n, 52n, 53n, 61n, 62n, 63n].map((bits) => 2n ** bits),
-  ...[32n, 53n, 63n, 64n].map((bits) => 2n ** bits - 1n),
-  2n ** 64n - 32n,
-  0n,
-];
-
-function mutate(file: Uint8Array): Uint8Array {
-  // Half of them in the first bytes, where the counts are, or wherever.
-  const at = random.integer(0, random.unit() < 0.5 ? Math.min(file.length, 400) - 1 : file.length - 1);
-  const before = file.subarray(0, at);
-  const rest = (skipped: number) => file.subarray(Math.min(at + skipped, file.length));
-  switch (random.integer(0, 7)) {
-    case 0: {
-      const flipped = file.slice();
-      flipped[at]! ^= 1 << random.integer(0, 7);
-      return flipped;
-    }
-    case 1:
-      return before;
-    case 2:
-      return concat(before, u64(random.pick(HUGE)), rest(8));
-    case 3:
-      return concat(before, u32(random.pick([0, 1, 8, 9, 13, 39, 40, 2 ** 31, 2 ** 32 - 1])), rest(4));
-    case 4: {
-      // A piece of any file, in place of as many bytes or between them.
-      const other = random.pick(FILES);
-      const start = random.integer(0, other.length - 1);
-      const piece = other.subarray(start, start + random.integer(1, 64));
-      return concat(before, piece, rest(random.pick([0, piece.length])));
-    }
-    case 5:
-      return concat(before, rest(random.integer(1, 16)));
-    case 6:
-      return concat(before, randomBytes(random.integer(1, 8)), rest(0));
-    default: {
-      const small = file.slice();
-      small[at] = random.integer(0, 9);
-      return small;
-    }
-  }
-}
+const mutate = (file: Uint8Array) => mutateGguf(file, FILES, random);
 
 /** Compares an accepted file with a plain reading of it. */
 async function expectTrue(container: Container, bytes: Uint8Array): Promise<void> {

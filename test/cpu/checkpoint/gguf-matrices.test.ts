@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { type ByteSource, bytesSource } from '../../../src/checkpoint/byte-source.js';
 import { CheckpointError, UnsupportedError } from '../../../src/errors.js';
 import { openCheckpoint } from '../../../src/index.js';
 import { decodeMatrix, type QuantizedMatrix } from '../../../src/matrix/quantized-matrix.js';
@@ -118,6 +119,68 @@ test('splits are found beside each other, from any of them, and by the directory
   } finally {
     await rm(folder, { recursive: true });
   }
+});
+
+/** The samples by their names in a split, and how many are being opened at once at most. */
+function splitOpener(files: Record<string, Uint8Array>) {
+  const seen = { asked: [] as string[], most: 0 };
+  let now = 0;
+  const open = async (name: string): Promise<ByteSource> => {
+    seen.asked.push(name);
+    seen.most = Math.max(seen.most, ++now);
+    await new Promise((done) => setTimeout(done));
+    now--;
+    if (!files[name]) throw new Error('HTTP 404');
+    return bytesSource(files[name], name);
+  };
+  return { open, seen };
+}
+
+const SPLITS = { 'm-00001-of-00002.gguf': SPLIT_1, 'm-00002-of-00002.gguf': SPLIT_2 };
+
+test('splits come from open, and tell their progress', async () => {
+  const { open } = splitOpener(SPLITS);
+  const progress: unknown[] = [];
+  const checkpoint = await openCheckpoint(bytesSource(SPLIT_2, 'm-00002-of-00002.gguf'), {
+    open,
+    onProgress: (step) => progress.push(step),
+  });
+  expect((await values(checkpoint, 'nv.weight')).map((value) => value + 0)).toEqual(NV_VALUES);
+  expect(progress).toEqual([{ done: 2, total: 2, unit: 'files' }]);
+});
+
+test('a split that open cannot open is a CheckpointError, and ends the others', async () => {
+  const { open, seen } = splitOpener({});
+  const name = 'm-00001-of-99999.gguf';
+  const error = await openCheckpoint(bytesSource(SPLIT_1, name), { open }).catch((e: unknown) => e);
+  expect(error).toBeInstanceOf(CheckpointError);
+  expect((error as Error).message).toBe(
+    `checkpoint: ${name}: one of 99999 files, and "m-00002-of-99999.gguf" cannot be opened (HTTP 404)`,
+  );
+  // A name alone does not send a hundred thousand requests.
+  expect(seen.asked.length).toBeLessThanOrEqual(8);
+  expect(seen.most).toBeGreaterThan(1);
+});
+
+test.each(['m-00000-of-00002.gguf', 'm-00003-of-00002.gguf', 'm-00000-of-00000.gguf'])(
+  '%s is no name of a split',
+  async (name) => {
+    const { open, seen } = splitOpener(SPLITS);
+    const opening = openCheckpoint(bytesSource(SPLIT_1, name), { open });
+    await expect(opening).rejects.toThrow(CheckpointError);
+    await expect(opening).rejects.toThrow('numbers begin at 1');
+    expect(seen.asked).toEqual([]);
+  },
+);
+
+test('splits stop at a signal', async () => {
+  const controller = new AbortController();
+  const open = async () => {
+    controller.abort(new Error('user left'));
+    throw new Error('the request was cancelled');
+  };
+  const source = bytesSource(SPLIT_1, 'm-00001-of-00002.gguf');
+  await expect(openCheckpoint(source, { open, signal: controller.signal })).rejects.toThrow('user left');
 });
 
 test('a split without its siblings says what is missing', async () => {

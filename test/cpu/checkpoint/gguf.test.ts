@@ -411,6 +411,12 @@ describe('beginnings that are wrong', () => {
     expect(await counts(1n, 0n)).toBe(`1 tensors and 0 values take at least 24 bytes; ${left}`);
     expect(await counts(0n, 1n)).toBe(`0 tensors and 1 values take at least 14 bytes; ${left}`);
     expect(await counts(2n ** 53n - 1n, 2n ** 53n - 1n)).toContain(left);
+    // Of a file that has the bytes for them.
+    const large = (spec: GgufSpec) => openGguf([sparseSource(ggufFile(spec), 2 ** 40)]);
+    await expect(large({ tensorCount: 2 ** 20 + 1 })).rejects.toThrow(
+      'gguf: large.gguf: 1048577 tensors; more than 1048576 are not read',
+    );
+    await expect(large({ pairCount: 65_537 })).rejects.toThrow('65537 values; more than 65536 are not read');
   });
 });
 

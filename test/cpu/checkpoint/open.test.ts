@@ -5,13 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { blobSource } from '../../../src/checkpoint/byte-source.js';
+import { type ByteSource, blobSource } from '../../../src/checkpoint/byte-source.js';
 import type { FloatMatrix } from '../../../src/checkpoint/matrix-source.js';
 import { openCheckpoint } from '../../../src/checkpoint/open.js';
 import { CheckpointError, InvalidArgumentError } from '../../../src/errors.js';
 import type { QuantizedMatrix } from '../../../src/matrix/quantized-matrix.js';
 import { openCheckpointFile } from '../../../src/node.js';
 import { bf16, f32, safetensorsFile, u8 } from '../../support/checkpoint-files.js';
+import { SUBJECTS, type Subject } from '../../support/checkpoint-mutants.js';
 import {
   ctNvfp4,
   expectedMatrix,
@@ -219,6 +220,18 @@ describe('reads', () => {
     expect(seen).toEqual([...seen].sort((a, b) => a - b));
   });
 
+  it.each(Object.entries(FIXTURES))('tell of as many bytes as there are: %s', async (_, make) => {
+    const fixture = make();
+    const { matrices, matrix } = await openCheckpoint(fileOf(fixture));
+    const info = matrices.find(({ name }) => name === fixture.matrix)!;
+    const seen: { done: number; total: number }[] = [];
+    await matrix(fixture.matrix, { expert: info.experts && 0, onProgress: (step) => seen.push(step) });
+    const { done, total } = seen.at(-1)!;
+    expect(done).toBe(total);
+    // Every step but the last is short of it: nothing is counted twice.
+    for (const step of seen.slice(0, -1)) expect(step.done).toBeLessThan(total);
+  });
+
   it('stop at a signal', async () => {
     const checkpoint = await openCheckpoint(safetensorsFile(floats));
     const signal = AbortSignal.abort(new Error('user left'));
@@ -231,6 +244,37 @@ describe('reads', () => {
       onProgress: () => controller.abort(new Error('user left')),
     });
     await expect(reading).rejects.toThrow('user left');
+  });
+});
+
+describe('an abort at any read', () => {
+  /** Opens and loads all of a subject's matrices, aborting while read `at` is under way; how many reads there were. */
+  async function runUntil({ original: { files, entry }, matrices }: Subject, at: number) {
+    const controller = new AbortController();
+    const { signal } = controller;
+    let reads = 0;
+    const open = async (name: string): Promise<ByteSource> => {
+      const bytes = files[name];
+      if (!bytes) throw new Error('no such file');
+      return {
+        name,
+        byteLength: bytes.length,
+        // As a caller's own might be: it knows nothing of signals.
+        async read(start, end) {
+          if (reads++ === at) controller.abort(new Error('user left'));
+          return bytes.slice(start, end);
+        },
+      };
+    };
+    const checkpoint = await openCheckpoint(await open(entry), { open, signal });
+    for (const { name, expert } of matrices) await checkpoint.matrix(name, { expert, signal });
+    return reads;
+  }
+
+  it.each(SUBJECTS.map((subject) => [subject.name, subject] as const))('%s', async (_, subject) => {
+    const reads = await runUntil(subject, -1);
+    expect(reads).toBeGreaterThan(2);
+    for (let at = 0; at < reads; at++) await expect(runUntil(subject, at)).rejects.toThrow('user left');
   });
 });
 

@@ -318,6 +318,25 @@ describe('traps', () => {
     await expectRefused({ ...listed, metadata: { _quantization_metadata: other } }, 'not "nvfp4"');
   });
 
+  it('ComfyUI: metadata is parsed once, however many matrices there are', async () => {
+    // Once a matrix, a file of 5 MB would take minutes.
+    const layers = Object.fromEntries(
+      Array.from({ length: 20_000 }, (_, i) => [`l${i}`, { format: 'nvfp4' }]),
+    );
+    const tensors = Array.from({ length: 1000 }, (_, i) => [
+      [`l${i}.weight`, u8([16, 8], new Uint8Array(128))],
+      [`l${i}.weight_scale`, e4m3([128, 4], new Uint8Array(512))],
+      [`l${i}.weight_scale_2`, f32([], [1])],
+    ]).flat();
+    const metadata = { _quantization_metadata: JSON.stringify({ layers }) };
+    const file = safetensorsFile(Object.fromEntries(tensors) as FileTensors, metadata);
+    const start = performance.now();
+    const { matrices } = await openCheckpoint(file);
+    expect(matrices.length).toBe(1000);
+    // 0.1 s here; with one parse a matrix, 20 s.
+    expect(performance.now() - start).toBeLessThan(4000);
+  });
+
   it('TorchAO: without the metadata nothing says whether scales are swizzled', async () => {
     const { metadata, ...fixture } = stored.torchAo(randomLogical('nvfp4', 128, 64, 1), true);
     await expectRefused(fixture, 'no metadata says whether its scales are swizzled');
@@ -330,6 +349,8 @@ describe('traps', () => {
     });
     await expectRefused(saying({ _type: 'Float8Tensor' }), '"Float8Tensor", not NVFP4Tensor or MXTensor');
     await expectRefused(saying({}, { block_size: 32 }), 'block_size 32 of NVFP4Tensor');
+    await expectRefused(saying({}, { block_size: undefined }), 'block_size nothing of NVFP4Tensor');
+    await expectRefused(saying({ _type: null }), 'its metadata says null, not NVFP4Tensor');
     await expectBroken(saying({}, { is_swizzled_scales: 'yes' }), 'is_swizzled_scales is not true or false');
     await expectBroken(saying({}, { is_swizzled_scales: false }), 'need scales of [128, 4]');
     await expectBroken(
@@ -362,10 +383,13 @@ describe('traps', () => {
     expect(await load(asF4)).toEqual(expectedMatrix(logical));
   });
 
-  it('E5M3 scales of Quark and its 17-byte blocks are not taken for MXFP4', async () => {
+  it('E5M3 scales and the 17-byte blocks of Quark are not taken for MXFP4', async () => {
     const fixture = stored.weightScaleMxfp4(randomLogical('mxfp4', 4, 96, 4));
     const e5m3 = change(fixture, { [`${fixture.matrix}_scale`]: u8([4, 6], new Array(24).fill(120)) });
     await expectRefused(e5m3, 'E5M3, it seems');
+    const packed = stored.ctMxfp4(randomLogical('mxfp4', 4, 96, 4));
+    const ue5m3 = change(packed, { [`${packed.matrix}_scale`]: u8([4, 6], new Array(24).fill(120)) });
+    await expectRefused(ue5m3, 'E5M3, it seems');
     const { matrices, refused, matrix } = await openCheckpoint(
       safetensorsFile({ 'a.weight': u8([2, 34], new Array(68).fill(1)) }),
     );
@@ -407,29 +431,76 @@ describe('refused by name', () => {
     );
   });
 
-  it.each(['quantization_config', 'compression_config'])('transform_config under %s', async (key) => {
-    const fixture = stored.ctNvfp4(randomLogical('nvfp4', 2, 32, 1));
-    const opening = (config: object) =>
-      openCheckpoint(fileOf(fixture), {
-        open: async (name) => {
-          expect(name).toBe('config.json');
-          const { bytes } = text(JSON.stringify(config));
-          return { name, byteLength: bytes.length, read: async (start, end) => bytes.slice(start, end) };
-        },
+  /** Opens a fixture with a config.json beside it. */
+  const withConfig = (fixture: Fixture, config: object) =>
+    openCheckpoint(fileOf(fixture), {
+      open: async (name) => {
+        expect(name).toBe('config.json');
+        const { bytes } = text(JSON.stringify(config));
+        return { name, byteLength: bytes.length, read: async (start, end) => bytes.slice(start, end) };
+      },
+    });
+  const rotatable = {
+    'compressed-tensors': stored.ctNvfp4(randomLogical('nvfp4', 2, 32, 1)),
+    quark: stored.weightScaleMxfp4(randomLogical('mxfp4', 2, 32, 1)),
+    modelopt: stored.modelOptNvfp4(randomLogical('nvfp4', 2, 32, 1)),
+  };
+
+  describe.each(Object.entries(rotatable))('rotations of x (%s)', (_, fixture) => {
+    it.each([
+      ['transform_config', { config_groups: { R4: { type: 'hadamard' } } }],
+      ['algo_config', [{ name: 'awq' }, { name: 'rotation', r1: true, r4: true, online_r1_rotation: false }]],
+      ['algo_config', { name: 'rotation', online_r1_rotation: true }],
+      ['spinquant_config', { r1: true, r4: false, online_r1_rotation: true }],
+      ['rotation_config', { hadamard_type: 'hadamard', block_size: 32 }],
+    ])('by %s in config.json', async (key, rotation) => {
+      for (const place of ['quantization_config', 'compression_config']) {
+        const rotated = { [place]: { [key]: rotation } };
+        for (const config of [rotated, { text_config: rotated }]) {
+          const { matrices, refused, matrix } = await withConfig(fixture, config);
+          expect([matrices.length, refused.length]).toEqual([0, 1]);
+          expect(refused[0]!.error).toBeInstanceOf(UnsupportedError);
+          await expect(matrix(fixture.matrix)).rejects.toThrow(`${place}.${key} in config.json`);
+        }
+      }
+    });
+
+    it.each([
+      ['transform_config', null],
+      ['transform_config', {}],
+      ['transform_config', { config_groups: {} }],
+      // Inside the weights, both of them.
+      ['algo_config', [{ name: 'rotation', r1: true, r2: true, r4: false, online_r1_rotation: false }]],
+      ['algo_config', [{ name: 'gptq', r4: true }]],
+      ['algo_config', null],
+      ['spinquant_config', { r1: true, r2: true }],
+    ])('none by %s %j', async (key, value) => {
+      const { matrices } = await withConfig(fixture, {
+        quantization_config: { [key]: value },
+        rope_theta: 1e6,
       });
-    const rotated = { [key]: { transform_config: { config_groups: { R4: { type: 'hadamard' } } } } };
-    for (const config of [rotated, { text_config: rotated }]) {
-      const { matrices, refused, matrix } = await opening(config);
-      expect([matrices.length, refused.length]).toEqual([0, 1]);
-      expect(refused[0]!.error).toBeInstanceOf(UnsupportedError);
-      await expect(matrix(fixture.matrix)).rejects.toThrow(`${key}.transform_config in config.json`);
-    }
-    for (const transforms of [undefined, null, {}, { config_groups: {} }]) {
-      const { matrices } = await opening({ [key]: { transform_config: transforms }, rope_theta: 1e6 });
       expect(matrices.length).toBe(1);
-    }
-    const missing = await openCheckpoint(fileOf(fixture), { open: () => Promise.reject(new Error('none')) });
-    expect(missing.matrices.length).toBe(1);
+    });
+
+    it.each(['input_rotation', 'spinquant_r1_type', 'spinquant_r4_type'])(
+      'by %s beside it',
+      async (suffix) => {
+        const layer = fixture.matrix.slice(0, -'weight'.length);
+        const scalar: FileTensor = { dtype: 'I32', shape: [], bytes: new Uint8Array(4) };
+        await expectRefused(change(fixture, { [layer + suffix]: scalar }), `"${layer}${suffix}" rotates x`);
+        // Of another layer: then the configuration speaks of that one.
+        const other = change(fixture, { [`other.${suffix}`]: scalar });
+        const config = { quantization_config: { spinquant_config: { online_r1_rotation: true } } };
+        expect((await withConfig(other, config)).matrices.length).toBe(1);
+      },
+    );
+
+    it('nowhere, when config.json cannot be opened', async () => {
+      const missing = await openCheckpoint(fileOf(fixture), {
+        open: () => Promise.reject(new Error('none')),
+      });
+      expect(missing.matrices.length).toBe(1);
+    });
   });
 
   it("bitsandbytes' table, under whatever dtype its codes are", async () => {
