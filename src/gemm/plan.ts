@@ -167,7 +167,7 @@ function gemvConstants(p: GemmProblem): KernelConstants {
 function gemvF16Constants(p: GemmProblem): KernelConstants {
   if (p.m === 1) {
     if (isLarge(p)) return { X_ROWS: 1, ROWS: 4 };
-    return { X_ROWS: 1, ROWS: 2, DEPTH: 2 };
+    return { X_ROWS: 1, ROWS: 2, DEPTH: p.n <= 4096 && p.k <= 4096 ? 4 : 2 };
   }
   if (p.m === 2) return { X_ROWS: 2 };
   return { X_ROWS: 4, THREADS: p.m <= 4 && p.n <= 4096 ? 256 : 128 };
