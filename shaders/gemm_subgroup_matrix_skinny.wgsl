@@ -4,30 +4,28 @@
 // x_scales  f32[rows]: what a row of sums has to be multiplied by
 // w_codes   kernel order: vec4<u32>[blocks of 32 rows, chunks of 32 codes, 32]
 //
-// A workgroup computes TILE_N columns of y for FRAGMENTS_M fragments of rows. Its SUBGROUPS subgroups split k between
-// them, a chunk of 32 a round; SPLIT_K workgroups may split it further. A lane decodes the chunk of LANE_ROWS rows of w
-// into one of BUFFERS parts of workgroup memory that its subgroup has; rows there are followed by an empty vec4, so that
+// A workgroup computes TILE_N columns of y for one or two (FRAGMENTS_M) fragments of rows. Its SUBGROUPS subgroups split k
+// between them, a chunk of 32 a round; SPLIT_K workgroups may split it further. A lane decodes the chunk of LANE_ROWS
+// rows of w into the part of workgroup memory that its subgroup has; rows there are followed by an empty vec4, so that
 // they lie in different banks. Rounds are written out, up to MOST_WRITTEN · AHEAD of them, with the codes of AHEAD on
 // their way: handing codes from one variable to the next would wait for them. At the end the subgroups' sums meet in the
 // same memory.
 // The grid is (x, y, z): tiles of n over x and y together, SPLIT_K parts of k over z.
 //
-// Shared: SUBGROUPS · BUFFERS · max(TILE_N · 80, MMA_M · TILE_N · 4) bytes. Registers: 2 · FRAGMENTS_M · MMA_M · MMA_N /
+// Shared: SUBGROUPS · max(TILE_N · 80, MMA_M · TILE_N · 4) bytes. Registers: 2 · FRAGMENTS_M · MMA_M · MMA_N /
 // SUBGROUP_SIZE for sums, 5 or 6 · AHEAD for codes, 8 · FRAGMENTS_M for x, about 40 besides.
 // Features: subgroups, shader-f16, chromium-experimental-subgroup-matrix.
 // Error: as gemm_subgroup_matrix.wgsl with f16 elements.
 //
-// Measured on an H200, mxfp4, n = k = 4096, µs, m = 16, 32, 64: with the conversion of x 12.6, 15.6, 21.4, alone 9.6, 12.4,
-// 18.1. Sixteen subgroups with all eight rounds written out; eight with sixteen for m = 64. Two rounds written out: 15.3,
-// 18.9, 25.2 (with a conversion that took 1 longer). Neighbouring subgroups with neighbouring chunks instead of runs of
-// their own: 0.1 to 0.5 more. 4096 × 14336, m = 16, MBS 128 and nvfp4, all 28 rounds written out 33.5 and 36.0, eight 43.0
-// and 45.3.
-// At m = 16 it is latency: without reading weights 12.6, without reading x 13.9 (of 14.4), without decoding 14.3. At m = 64
-// reading x counts (19.9 of 24.4 without), as every workgroup reads all of it.
-// Lost: 64 columns a workgroup, 21.4 and with k in two parts 17.1 (m = 16), 34 and 25 (m = 64); fragments of x one or two
-// rounds ahead, level to 0.4 more; rows of f16 x as they are, 16.6, 28 and 54; scales of four chunks by one load and
-// shuffles, level; several threads to a sum at the end, 13.7 (m = 16). Open: all threads adding up and a loop with a
-// shuffle that never runs takes 20.0 at m = 64 (and 13.7 at 16): the driver (580.159) orders the rounds otherwise then.
+// Measured on an H200, mxfp4, n = k = 4096, µs, m = 16, 32: with the conversion of x 12.6, 15.6, alone 9.6, 12.4. All
+// eight rounds written out; two rounds: 15.3, 18.9 (with a conversion that took 1 longer). Neighbouring subgroups with
+// neighbouring chunks instead of runs of their own: 0.1 to 0.5 more. 4096 × 14336, m = 16, MBS 128 and nvfp4, all 28
+// rounds written out 33.5 and 36.0, eight 43.0 and 45.3.
+// At m = 16 it is latency: without reading weights 12.6, without reading x 13.9 (of 14.4), without decoding 14.3.
+// Lost: 64 columns a workgroup, 21.4 and with k in two parts 17.1 (m = 16); fragments of x one or two rounds ahead, level
+// to 0.4 more; rows of f16 x as they are, 16.6 and 28; scales of four chunks by one load and shuffles, level; several
+// threads to a sum at the end, 13.7 (m = 16). Four fragments of rows: every workgroup reads all of x, so that m = 64 took
+// 21.3 and at 14336 × 4096 and 4096 × 14336 68 and 67, tiles of gemm_subgroup_matrix.wgsl 21.9, 49 and 48.
 
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
 @group(0) @binding(7) var<storage, read> x_scales: array<f32>;
@@ -53,7 +51,7 @@ const LEFT_SIZE = MMA_M * MMA_K / 8u;
 // Fours of neighbouring columns that a row of fragments has: at most one a thread.
 const QUADS = MMA_M * TILE_N / 4u;
 
-var<workgroup> parts: array<array<vec4<u32>, PART>, SUBGROUPS * BUFFERS>;
+var<workgroup> parts: array<array<vec4<u32>, PART>, SUBGROUPS>;
 
 // Whether chunks in a round may be past the end of k.
 const RAGGED = ROUNDS * SUBGROUPS * SPLIT_K != CHUNKS;
@@ -71,7 +69,7 @@ fn load_w(row: u32, chunk: u32) -> Chunk {
   return load_chunk(row, inside(chunk));
 }
 
-fn put_chunk(to: u32, row: u32, w: Chunk, w_row: u32, largest: u32, chunk: u32) {
+fn put_chunk(subgroup: u32, row: u32, w: Chunk, w_row: u32, largest: u32, chunk: u32) {
   let i = w_row % 32u / 8u;
   var low = chunk_half_scale(w, 0u, i, largest);
   var high = chunk_half_scale(w, 1u, i, largest);
@@ -80,7 +78,7 @@ fn put_chunk(to: u32, row: u32, w: Chunk, w_row: u32, largest: u32, chunk: u32) 
     high = vec2<f16>();
   }
   // Cut here, as compilers do not see through calls that indices are in range.
-  let part = to % (SUBGROUPS * BUFFERS);
+  let part = subgroup % SUBGROUPS;
   let at = row % TILE_N * ROW;
   parts[part][at] = halves8(w.codes.x, low);
   parts[part][at + 1u] = halves8(w.codes.y, low);
@@ -96,7 +94,7 @@ fn mma(a: Left, b: Right, sum: Sum) -> Sum {
   return subgroupMatrixMultiplyAccumulate(a, b, sum);
 }
 
-// Lays a subgroup's sums of BUFFERS rows of fragments down, adds those of all subgroups, always in the same order, scales and
+// Lays a subgroup's sums of a row of fragments down, adds those of all subgroups, always in the same order, scales and
 // stores them.
 fn store_sums(
   subgroup: u32,
@@ -105,22 +103,17 @@ fn store_sums(
   first_col: u32,
   x_scale: f32,
   largest: u32,
-  // repeat j < BUFFERS
-  s$j0: Sum,
-  s$j1: Sum,
-  // end repeat
+  s0: Sum,
+  s1: Sum,
 ) {
   workgroupBarrier();
-  // repeat j < BUFFERS
-  subgroupMatrixStore<row_major>(&parts[$ju * SUBGROUPS + subgroup % SUBGROUPS], 0u, s$j0, TILE_N / 4u);
-  subgroupMatrixStore<row_major>(&parts[$ju * SUBGROUPS + subgroup % SUBGROUPS], MMA_N / 4u, s$j1, TILE_N / 4u);
-  // end repeat
+  subgroupMatrixStore<row_major>(&parts[subgroup % SUBGROUPS], 0u, s0, TILE_N / 4u);
+  subgroupMatrixStore<row_major>(&parts[subgroup % SUBGROUPS], MMA_N / 4u, s1, TILE_N / 4u);
   workgroupBarrier();
-  if (thread < BUFFERS * QUADS) {
-    let buffer = thread / QUADS % BUFFERS * SUBGROUPS;
+  if (thread < QUADS) {
     var sum = vec4<f32>();
     for (var s = 0u; s < SUBGROUPS; s++) {
-      sum += bitcast<vec4<f32>>(parts[buffer + s][thread % QUADS]);
+      sum += bitcast<vec4<f32>>(parts[s][thread]);
     }
     let row = first_row + thread / (TILE_N / 4u);
     let col = first_col + thread % (TILE_N / 4u) * 4u;
@@ -163,15 +156,13 @@ fn main(
   // end repeat
   // What the thread's sums have to be multiplied by, asked for before they are there.
   let largest4 = row_max_word(first_col / 4u + thread % (TILE_N / 4u));
-  // repeat i < ROW_GROUPS
-  let x_scale$i = x_scales[$iu * BUFFERS * MMA_M + thread / (TILE_N / 4u) % (BUFFERS * MMA_M)];
+  // repeat i < FRAGMENTS_M
+  let x_scale$i = x_scales[$iu * MMA_M + thread / (TILE_N / 4u) % MMA_M];
   // end repeat
 
-  // repeat i < ROW_GROUPS
-  // repeat j < BUFFERS
-  var s$i$j0: Sum;
-  var s$i$j1: Sum;
-  // end repeat
+  // repeat i < FRAGMENTS_M
+  var s$i0: Sum;
+  var s$i1: Sum;
   // end repeat
   for (var group = 0u; group < GROUPS; group++) {
     // repeat g < WRITTEN
@@ -182,18 +173,13 @@ fn main(
       let fragment = inside(chunk) * CHUNK_FRAGMENTS;
       // Fragments of x are asked for before the barriers.
       // repeat q < CHUNK_FRAGMENTS
-      // repeat i < ROW_GROUPS
-      // repeat j < BUFFERS
-      let a$i$j$q = load_left(fragment + ($iu * BUFFERS + $ju) * ROW_FRAGMENTS + $qu);
+      // repeat i < FRAGMENTS_M
+      let a$i$q = load_left(fragment + $iu * ROW_FRAGMENTS + $qu);
       // end repeat
       // end repeat
-      // end repeat
-      let part = subgroup + ($gu * AHEAD + $ru) % BUFFERS * SUBGROUPS;
-      if (BUFFERS == 1u) {
-        workgroupBarrier();
-      }
+      workgroupBarrier();
       // repeat l < LANE_ROWS
-      put_chunk(part, $lu * SUBGROUP_SIZE + lane, w$r$l, row$l, largest$l, chunk);
+      put_chunk(subgroup, $lu * SUBGROUP_SIZE + lane, w$r$l, row$l, largest$l, chunk);
       if (round + AHEAD < ROUNDS) {
         w$r$l = load_w(row$l, chunk + AHEAD);
       }
@@ -201,13 +187,11 @@ fn main(
       workgroupBarrier();
       // repeat q < CHUNK_FRAGMENTS
       {
-        let b0 = subgroupMatrixLoad<Right, col_major>(&parts[part], $qu * (MMA_K / 8u), ROW);
-        let b1 = subgroupMatrixLoad<Right, col_major>(&parts[part], MMA_N * ROW + $qu * (MMA_K / 8u), ROW);
-        // repeat i < ROW_GROUPS
-        // repeat j < BUFFERS
-        s$i$j0 = mma(a$i$j$q, b0, s$i$j0);
-        s$i$j1 = mma(a$i$j$q, b1, s$i$j1);
-        // end repeat
+        let b0 = subgroupMatrixLoad<Right, col_major>(&parts[subgroup], $qu * (MMA_K / 8u), ROW);
+        let b1 = subgroupMatrixLoad<Right, col_major>(&parts[subgroup], MMA_N * ROW + $qu * (MMA_K / 8u), ROW);
+        // repeat i < FRAGMENTS_M
+        s$i0 = mma(a$i$q, b0, s$i0);
+        s$i1 = mma(a$i$q, b1, s$i1);
         // end repeat
       }
       // end repeat
@@ -216,12 +200,7 @@ fn main(
     // end repeat
   }
 
-  // repeat i < ROW_GROUPS
-  store_sums(
-    subgroup, thread, $iu * BUFFERS * MMA_M, first_col, x_scale$i, largest4,
-    // repeat j < BUFFERS
-    s$i$j0, s$i$j1,
-    // end repeat
-  );
+  // repeat i < FRAGMENTS_M
+  store_sums(subgroup, thread, $iu * MMA_M, first_col, x_scale$i, largest4, s$i0, s$i1);
   // end repeat
 }

@@ -60,8 +60,8 @@ fn add_block(sums: RowSums, products: RowProducts, unit: x_sums, scales: RowScal
   );
 }
 
-fn put_row_sums(column: u32, j: u32, sums: RowSums) {
+fn store_row_sums(column: u32, j: u32, sums: RowSums) {
   // repeat i < ROWS
-  put_sums(column, $iu * 8u + j, sums.r$i);
+  store_sums(column, $iu * 8u + j, sums.r$i);
   // end repeat
 }

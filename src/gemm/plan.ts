@@ -38,8 +38,9 @@ const BUSY_WORKGROUPS = 256;
 const BUSY_THREADS = 32768;
 /** Part of k that is worth a workgroup of its own. */
 const LEAST_PART = 256;
-/** Cores of a large GPU, each of which one workgroup of a large tile fills. */
+/** Cores of a large GPU, each of which one workgroup of a large tile fills, or two of a small one. */
 const CORES = 128;
+const SMALL_TILE = 64 * 64;
 /** How long two workgroups of gemm_subgroup_matrix_direct take on a core, in parts of one of gemm_subgroup_matrix. */
 const DIRECT_PAIR = 1.84;
 /** What cutting k in two costs, in parts of a product. */
@@ -67,13 +68,11 @@ function preferences({ m, n, activations: { kind } }: GemmProblem): readonly Pre
   const rows = m <= GEMV_MAX_M ? [GEMV_F16, GEMV, TILED] : [TILED, GEMV];
   if (m <= GEMV_MATRIX_MAX_M) return rows;
   const tiles = Math.ceil(m / 128) * Math.ceil(n / 128);
-  const direct = Math.ceil(tiles / (2 * CORES)) * DIRECT_PAIR < Math.ceil(tiles / CORES);
+  const direct = m > 64 && Math.ceil(tiles / (2 * CORES)) * DIRECT_PAIR < Math.ceil(tiles / CORES);
   // FP4 activations are made f16. int8 is an allowance that is worth taking where there are many rows.
-  const matrices = [
-    SKINNY,
-    ...(kind === 'int8' ? [MATRIX_I8] : []),
-    ...(direct ? [DIRECT, MATRIX] : [MATRIX, DIRECT]),
-  ];
+  const int8 = kind === 'int8' ? [MATRIX_I8] : [];
+  const halves = direct ? [DIRECT, MATRIX] : [MATRIX, DIRECT];
+  const matrices = [SKINNY, ...(m > 64 ? [...int8, ...halves] : [...halves, ...int8])];
   const integerRows = kind === 'int8' && m > GEMV_DP4A_ROWS_MAX_M ? [DP4A_ROWS] : [];
   const integers = kind === 'float' ? [] : [DP4A];
   const others = m <= GEMV_DP4A_MAX_M ? [...rows, ...integers] : [...integers, ...rows];
@@ -168,7 +167,7 @@ function gemvConstants(p: GemmProblem): KernelConstants {
 function gemvF16Constants(p: GemmProblem): KernelConstants {
   if (p.m === 1) {
     if (isLarge(p)) return { X_ROWS: 1, ROWS: 4 };
-    return { X_ROWS: 1, ROWS: 2, DEPTH: 2 };
+    return { X_ROWS: 1, ROWS: 2, DEPTH: p.n <= 4096 && p.k <= 4096 ? 4 : 2 };
   }
   if (p.m === 2) return { X_ROWS: 2 };
   return { X_ROWS: 4, THREADS: p.m <= 4 && p.n <= 4096 ? 256 : 128 };
@@ -214,8 +213,7 @@ function chooseSkinny(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
   // Where n gives few workgroups and k is long, several share k.
   const split = total(kernel.workgroups(fewest, p)) < BUSY_WORKGROUPS / 4 && p.k >= 1024;
   const same = variants.filter((c) => c.FRAGMENTS_M === fewest.FRAGMENTS_M && c.SPLIT_K! > 1 === split);
-  // With many rows of x more subgroups have too few registers.
-  const constants = (fewest.FRAGMENTS_M! > 2 ? same.at(-1) : same[0]) ?? fewest;
+  const constants = same[0] ?? fewest;
   const reason =
     `m = ${p.m} ≤ ${constants.FRAGMENTS_M! * constants.MMA_M!}: subgroup matrices of f16 hold all rows of x, so that ` +
     `weights are read once${split ? `, with k in ${constants.SPLIT_K} parts to have more workgroups` : ''}`;
@@ -233,8 +231,9 @@ function chooseMatrix(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
   const wide = tall.filter((c) => tileN(c) === Math.max(...tall.map(tileN)));
   const parts = [...new Set(wide.map((c) => c.SPLIT_K!))].sort((a, b) => a - b);
   const workgroups = (split: number) => total(kernel.workgroups(wide.find((c) => c.SPLIT_K === split)!, p));
+  const atOnce = tileM(wide[0]!) * tileN(wide[0]!) > SMALL_TILE ? CORES : 2 * CORES;
   const time = (split: number) =>
-    (Math.ceil(workgroups(split) / CORES) / split) * (1 + SPLIT_COST * Math.log2(split));
+    (Math.ceil(workgroups(split) / atOnce) / split) * (1 + SPLIT_COST * Math.log2(split));
   const split = parts.reduce((best, count) => (time(count) < time(best) ? count : best));
   const shapes = wide.filter((c) => c.SPLIT_K === split);
   const several = workgroups(split) >= 2 * CORES;

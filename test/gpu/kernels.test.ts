@@ -34,7 +34,8 @@ describe.each(Object.values(KERNELS).map((kernel) => [kernel.id, kernel] as cons
       const probe = await context.gpu.probe();
       const source = await context.gpu.uniformSource();
       // Where compiling takes long, all variants for one format, and all formats for one variant.
-      const slow = !thorough || (adapterId() === 'lavapipe' && kernel.id.includes('matrix'));
+      const many = kernel.id.includes('matrix') || able.length > 9;
+      const slow = !thorough || (adapterId() === 'lavapipe' && many);
       const every = thorough && (!slow || formatLabel(weights) === 'mxfp4-mbs128');
       for (const constants of every ? able : able.slice(0, 1)) {
         // The epilogue is the same text for all variants.

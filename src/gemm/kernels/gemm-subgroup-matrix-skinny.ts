@@ -5,15 +5,13 @@ import { matrixVariants, refuseSubgroups } from './matrix-variants.js';
 
 /**
  * Fragments of a workgroup along m, subgroups that share k, chunks on their way, times that as many rounds are written out
- * at most, parts of workgroup memory that a subgroup decodes to in turn.
+ * at most.
  */
 const SHAPES: readonly KernelConstants[] = [
-  { FRAGMENTS_M: 1, SUBGROUPS: 16, SPLIT_K: 1, AHEAD: 2, MOST_WRITTEN: 16, BUFFERS: 1 },
-  { FRAGMENTS_M: 1, SUBGROUPS: 8, SPLIT_K: 2, AHEAD: 2, MOST_WRITTEN: 16, BUFFERS: 1 },
-  { FRAGMENTS_M: 2, SUBGROUPS: 16, SPLIT_K: 1, AHEAD: 8, MOST_WRITTEN: 4, BUFFERS: 1 },
-  { FRAGMENTS_M: 2, SUBGROUPS: 8, SPLIT_K: 2, AHEAD: 2, MOST_WRITTEN: 16, BUFFERS: 1 },
-  { FRAGMENTS_M: 4, SUBGROUPS: 8, SPLIT_K: 1, AHEAD: 16, MOST_WRITTEN: 1, BUFFERS: 2 },
-  { FRAGMENTS_M: 4, SUBGROUPS: 8, SPLIT_K: 2, AHEAD: 2, MOST_WRITTEN: 8, BUFFERS: 1 },
+  { FRAGMENTS_M: 1, SUBGROUPS: 16, SPLIT_K: 1, AHEAD: 2, MOST_WRITTEN: 16 },
+  { FRAGMENTS_M: 1, SUBGROUPS: 8, SPLIT_K: 2, AHEAD: 2, MOST_WRITTEN: 16 },
+  { FRAGMENTS_M: 2, SUBGROUPS: 16, SPLIT_K: 1, AHEAD: 8, MOST_WRITTEN: 4 },
+  { FRAGMENTS_M: 2, SUBGROUPS: 8, SPLIT_K: 2, AHEAD: 2, MOST_WRITTEN: 16 },
 ];
 
 /** Small fragments make the text of a round four times as long, and some drivers take minutes to compile many. */
@@ -31,13 +29,12 @@ export const gemmSubgroupMatrixSkinny: Kernel = {
     p.m > rows(c) ? `it takes up to ${rows(c)} rows of x, and there are ${p.m}` : refuseSubgroups(c, caps),
   tileLabel: (c) => `${rows(c)}x${columns(c)}x${c.SUBGROUPS}x${c.AHEAD}`,
   threads: (c) => c.SUBGROUPS! * c.SUBGROUP_SIZE!,
-  sharedBytes: (c) => c.BUFFERS! * c.SUBGROUPS! * columns(c) * Math.max(80, c.MMA_M! * 4),
+  sharedBytes: (c) => c.SUBGROUPS! * columns(c) * Math.max(80, c.MMA_M! * 4),
   workgroups: (c, p) => ({ x: Math.ceil(p.n / columns(c)), y: 1, z: c.SPLIT_K ?? 1 }),
   foldsX: true,
   repeats: (c, p) => {
     const rounds = Math.ceil(Math.ceil(p.k / 32) / (c.SUBGROUPS! * (c.SPLIT_K ?? 1)));
     return {
-      ROW_GROUPS: c.FRAGMENTS_M! / c.BUFFERS!,
       LANE_ROWS: columns(c) / c.SUBGROUP_SIZE!,
       CHUNK_FRAGMENTS: 32 / c.MMA_K!,
       WRITTEN: Math.min(c.MOST_WRITTEN!, Math.ceil(rounds / c.AHEAD!)),

@@ -23,11 +23,7 @@ const shape = (m: number, n: number, fragmentsM: number, fragmentsN: number, ste
 });
 
 /** Those of a tile stand together, the last one for when there are several workgroups a core; see the shader's head. */
-const F16_SHAPES: readonly KernelConstants[] = [
-  shape(2, 2, 2, 2, 4),
-  shape(2, 2, 2, 4, 4),
-  shape(2, 2, 4, 4, 4),
-];
+const F16_SHAPES: readonly KernelConstants[] = [shape(2, 2, 2, 2, 4), shape(2, 2, 4, 4, 4)];
 const I8_SHAPES: readonly KernelConstants[] = [
   shape(2, 2, 2, 2, 4),
   shape(4, 2, 2, 4, 4),

@@ -56,6 +56,7 @@ export const gemv: Kernel = {
     ...xRows('f32', c.X_ROWS!),
     MODULES.gemv,
   ],
+  repeats: (c) => ({ OWN_SUMS: c.X_ROWS! < 4 ? 1 : 0, SLAB_SUMS: c.X_ROWS === 4 ? 1 : 0 }),
   constantK: true,
   // One a product, two a block of the column's, one a column; the rest for scales and bias.
   errors: (c, p) => ({
@@ -71,6 +72,7 @@ export const gemv: Kernel = {
 /** As above; half a chunk of x of a row is what a thread brings at a time. */
 const F16_VARIANTS: readonly KernelConstants[] = [
   variant(1, 256, 2, 128, 2),
+  variant(1, 256, 2, 128, 4),
   variant(1, 128, 4, 64, 2),
   variant(2, 256, 2, 64, 2),
   variant(4, 256, 2, 32, 1),

@@ -126,7 +126,7 @@ describe('planGemm', () => {
       planGemm({ ...problem(m, 4096, 4096), ...options }, caps);
 
     test('weights are read once, then tiles, then tiles without x', () => {
-      const kernels = [1, 4, 5, 64, 65, 512, 2048].map((m) => plan(m).kernel.replace('gemm_subgroup_', ''));
+      const kernels = [1, 4, 5, 32, 33, 512, 2048].map((m) => plan(m).kernel.replace('gemm_subgroup_', ''));
       expect(kernels).toEqual([
         'gemv_f16',
         'gemv_f16',
@@ -140,6 +140,10 @@ describe('planGemm', () => {
 
     test('k is cut until every core of a large GPU has a workgroup', () => {
       expect([128, 256, 512].map((m) => plan(m).constants.SPLIT_K)).toEqual([4, 2, 1]);
+      // Two tiles of 64 × 64 a core.
+      expect([4096, 14336].map((n) => planGemm(problem(64, n, 4096), matrices).constants.SPLIT_K)).toEqual([
+        4, 1,
+      ]);
       expect(plan(128).reason).toMatch(/k in 4 parts to have 128 workgroups/);
     });
 
@@ -165,7 +169,7 @@ describe('planGemm', () => {
       const int8 = { activations: 'int8', int8Snr: 45 } as const;
       expect(plan(512, int8, caps).kernel).toBe('gemm_subgroup_matrix_i8');
       expect([64, 65].map((m) => plan(m, int8).kernel)).toEqual([
-        'gemm_subgroup_matrix_skinny',
+        'gemm_subgroup_matrix',
         'gemm_subgroup_matrix_i8',
       ]);
       expect(plan(512, { ...int8, int8Snr: 20 }).kernel).toBe('gemm_subgroup_matrix');
