@@ -14,8 +14,8 @@ export const INT8_BLOCK = 32;
 
 /**
  * - float: x as it is, rounded no further than the problem's `precision`
- * - int8: x as integers -127..127 with a scale for each 32 values along k; matrix kernels use one scale for a
- *   whole row
+ * - int8: x as integers -127..127, with a scale for each row where the weights bear to be integers as well, else for each
+ *   32 values along k; an allowance, as few rows of x stay floats
  * - mxfp4, nvfp4: x in FP4, as `quantize` with the same options gives it, so that the product is that of FP4 hardware
  */
 export type Activations =
