@@ -19,13 +19,6 @@ export {
   openCheckpoint,
   type RefusedMatrix,
 } from './checkpoint/open.js';
-export {
-  type MatrixPart,
-  type MatrixShape,
-  matrixHeaders,
-  matrixParts,
-  matrixTensors,
-} from './checkpoint/producers/canonical.js';
 export { readSafetensorsHeader, type SafetensorsFile, type TensorInfo } from './checkpoint/safetensors.js';
 export type { OpenSibling, Progress } from './checkpoint/shards.js';
 export { type UrlSourceOptions, urlSource } from './checkpoint/url-source.js';

@@ -15,11 +15,11 @@
  */
 import { InvalidArgumentError } from '../../errors.js';
 import { MACRO_SIZES, type MacroSize } from '../../formats/formats.js';
-import { type QuantizedMatrix, validateMatrix } from '../../matrix/quantized-matrix.js';
+import type { QuantizedMatrix } from '../../matrix/quantized-matrix.js';
 import type { StoredTensor } from '../container.js';
 import { type Dtype, showShape } from '../dtype.js';
 import { quote } from '../strict-json.js';
-import type { TensorData, TensorHeader } from '../write-safetensors.js';
+import type { TensorHeader } from '../write-safetensors.js';
 import {
   blockLayout,
   type Context,
@@ -183,16 +183,6 @@ export function matrixParts(name: string, q: QuantizedMatrix): MatrixPart[] {
     ...(q.format === 'nvfp4' ? [part('global_scale', 'expert', globalScale)] : []),
     part('layout', 'tensor', Uint8Array.from(layout)),
   ];
-}
-
-/**
- * A matrix as tensors for `writeSafetensors`, which `openCheckpoint` reads back under `name`.
- * @throws InvalidArgumentError where the matrix is not what its fields say
- */
-export function matrixTensors(name: string, q: QuantizedMatrix): TensorData[] {
-  validateMatrix(q);
-  const parts = matrixParts(name, q);
-  return matrixHeaders(name, q).map((header, i) => ({ ...header, bytes: parts[i]!.bytes }));
 }
 
 type Suffix = 'codes' | 'scales' | 'macro_scales' | 'global_scale' | 'layout';

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import type { FloatMatrix } from '../../../src/checkpoint/matrix-source.js';
 import { openCheckpoint } from '../../../src/checkpoint/open.js';
-import { matrixHeaders, matrixParts, matrixTensors } from '../../../src/checkpoint/producers/canonical.js';
+import { matrixHeaders, matrixParts } from '../../../src/checkpoint/producers/canonical.js';
 import { layoutSafetensors, writeSafetensors } from '../../../src/checkpoint/write-safetensors.js';
+import { tensorsAs } from '../../../src/checkpoint/writers/index.js';
 import {
   CheckpointError,
   type Fp4Error,
@@ -709,7 +710,9 @@ describe('our own files', () => {
       { format: 'nvfp4', hadamard: true },
     ] as const;
     const matrices = options.map((more) => quantize(values, { rows: 6, cols: 160, ...more }));
-    const file = writeSafetensors(matrices.flatMap((q, i) => matrixTensors(`layers.${i}.weight`, q)));
+    const file = writeSafetensors(
+      matrices.flatMap((q, i) => tensorsAs('fp4-webgpu', `layers.${i}.weight`, q)),
+    );
     const checkpoint = await openCheckpoint(file);
     expect(checkpoint.refused).toEqual([]);
     for (const [i, q] of matrices.entries()) expect(await checkpoint.matrix(`layers.${i}.weight`)).toEqual(q);
@@ -753,7 +756,7 @@ describe('our own files', () => {
 
   it('are not written of what is no matrix', () => {
     const q = expectedMatrix(randomLogical('mxfp4', 2, 32, 1));
-    expect(() => matrixTensors('w', { ...q, cols: 64 })).toThrow(InvalidArgumentError);
-    expect(() => matrixTensors('', q)).toThrow(InvalidArgumentError);
+    expect(() => tensorsAs('fp4-webgpu', 'w', { ...q, cols: 64 })).toThrow(InvalidArgumentError);
+    expect(() => tensorsAs('fp4-webgpu', '', q)).toThrow(InvalidArgumentError);
   });
 });
