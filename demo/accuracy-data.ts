@@ -139,6 +139,7 @@ export const WAYS: readonly Way[] = [
 export interface Measurement {
   /** Of its {@link Way}. */
   readonly id: string;
+  readonly blockSize: number;
   readonly bits: number;
   /** dB, by the library's `errorMetrics`. */
   readonly sqnr: number;
@@ -157,6 +158,7 @@ export function measure({ rows, cols, values }: Matrix, way: Way): Measurement {
   const { sqnr, maxError, maxErrorIndex } = errorMetrics(values, approximation);
   return {
     id: way.id,
+    blockSize: q.blockSize,
     bits: bitsPerValue(q),
     sqnr,
     maxError,

@@ -1,0 +1,379 @@
+/** Accuracy: SQNR of each format and rule on generated data or on the reader's own matrix, and where the error lies. */
+import './accuracy.css';
+import { errorChart, formatDb, heatMapChart, scalesChart, sqnrBars } from './accuracy-charts.js';
+import { DISTRIBUTIONS, type Distribution, type Measurement, scaleLabel, WAYS } from './accuracy-data.js';
+import { element, field, figure } from './accuracy-elements.js';
+import type { Answer, ListedMatrix, Request, Source } from './accuracy-messages.js';
+
+/** A select of more options is of no use, and slow. */
+const MAX_LISTED = 5000;
+const OWN = 'own';
+
+export function mountAccuracy(section: HTMLElement): void {
+  new AccuracySection(section);
+}
+
+class AccuracySection {
+  readonly #data = element('select', { id: 'accuracy-data' });
+  readonly #seed = element('input', {
+    id: 'accuracy-seed',
+    type: 'number',
+    value: '1',
+    min: '0',
+    max: '4294967295',
+    step: '1',
+    required: true,
+  });
+  readonly #fileInput = element('input', {
+    id: 'accuracy-file',
+    type: 'file',
+    accept: '.safetensors,.gguf',
+  });
+  readonly #drop = element('label', { htmlFor: 'accuracy-file', className: 'accuracy-drop' });
+  readonly #dropText = element('span', {}, 'Drop a safetensors or GGUF file here, or choose one.');
+  readonly #matrix = element('select', { id: 'accuracy-matrix' });
+  readonly #listNote = element('p', { className: 'accuracy-note', id: 'accuracy-list-note' });
+  readonly #run = element('button', { type: 'submit', className: 'accuracy-run' }, 'Measure accuracy');
+  readonly #cancel = element('button', { type: 'button', disabled: true }, 'Cancel');
+  readonly #progress = element('progress', { max: 1, value: 0, hidden: true });
+  readonly #status = element('p', { className: 'accuracy-status', role: 'status', ariaLive: 'polite' });
+  readonly #error = element('p', { className: 'accuracy-error', role: 'alert', hidden: true });
+  readonly #note = element('p', { className: 'accuracy-note' });
+  readonly #rows = element('tbody');
+  readonly #bars = element('figure', { className: 'accuracy-chart' });
+  readonly #way = element('select', { id: 'accuracy-way' });
+  readonly #details = element('div', { className: 'accuracy-details' });
+  readonly #results = element('div', { className: 'accuracy-results', hidden: true });
+  readonly #generatedFields: HTMLElement;
+  readonly #ownFields: HTMLElement;
+
+  readonly #worker = new Worker(new URL('./accuracy-worker.ts', import.meta.url), { type: 'module' });
+  #request = 0;
+  #file: File | undefined;
+  #measured: Measurement[] = [];
+  /** The width that the charts were drawn for. */
+  #drawnWidth = 0;
+
+  constructor(section: HTMLElement) {
+    section.classList.add('accuracy');
+    for (const [value, { label }] of Object.entries(DISTRIBUTIONS))
+      this.#data.append(new Option(label, value));
+    this.#data.append(new Option('Your own matrix', OWN));
+    for (const { id, label } of WAYS) this.#way.append(new Option(label, id));
+    this.#way.value = 'mxfp4-oas';
+
+    this.#drop.append(this.#fileInput, this.#dropText);
+    this.#generatedFields = element('div', {}, field('Seed', this.#seed));
+    this.#ownFields = element(
+      'div',
+      { className: 'accuracy-own' },
+      this.#drop,
+      field('Matrix', this.#matrix),
+      this.#listNote,
+    );
+    this.#matrix.setAttribute('aria-describedby', this.#listNote.id);
+    const form = element(
+      'form',
+      { className: 'accuracy-form' },
+      field('Data', this.#data),
+      this.#generatedFields,
+      this.#ownFields,
+      element('div', { className: 'accuracy-buttons' }, this.#run, this.#cancel),
+    );
+    this.#progress.setAttribute('aria-label', 'Progress of the accuracy measurement');
+    section.append(
+      element('h2', {}, 'Accuracy'),
+      element(
+        'p',
+        {},
+        'What is lost when values become FP4, by format and by the rule that chooses the scales: generated data, or a ' +
+          'matrix of your own. It is quantized by the library in a worker of this tab. A file that you choose is read ' +
+          'here and goes nowhere: nothing is uploaded.',
+      ),
+      form,
+      this.#progress,
+      this.#status,
+      this.#error,
+      this.#results,
+    );
+    this.#buildResults();
+    this.#listen(form, section);
+    this.#showFields();
+  }
+
+  #buildResults(): void {
+    const head = element('tr');
+    for (const [title, numeric] of [
+      ['Format and rule', false],
+      ['Bits a value', true],
+      ['SQNR, dB', true],
+      ['Largest error', true],
+      ['at row, column', true],
+    ] as const) {
+      head.append(element('th', { scope: 'col', className: numeric ? 'accuracy-number' : '' }, title));
+    }
+    const table = element('table', {}, element('thead', {}, head), this.#rows);
+    // A box that scrolls has to take the focus, or the keyboard does not get at it.
+    const box = element('div', { className: 'accuracy-table', tabIndex: 0, role: 'region' }, table);
+    box.setAttribute('aria-label', 'Accuracy by format and rule');
+    this.#results.append(
+      this.#note,
+      element(
+        'p',
+        { className: 'accuracy-note' },
+        'SQNR is the signal to quantization noise ratio: 3 dB more is half the squared error.',
+      ),
+      box,
+      this.#bars,
+      element('h3', {}, 'Where the error lies'),
+      field('Format and rule', this.#way),
+      this.#details,
+    );
+  }
+
+  #listen(form: HTMLFormElement, section: HTMLElement): void {
+    form.addEventListener('submit', (event) => {
+      event.preventDefault();
+      this.#measure();
+    });
+    this.#cancel.addEventListener('click', () => this.#stop());
+    this.#data.addEventListener('change', () => this.#showFields());
+    this.#way.addEventListener('change', () => this.#draw());
+    this.#fileInput.addEventListener('change', () => {
+      const file = this.#fileInput.files?.[0];
+      if (file) this.#list(file);
+    });
+    // The whole section takes a file, as one that misses the box would make the browser leave the page.
+    section.addEventListener('dragover', (event) => {
+      if (!event.dataTransfer?.types.includes('Files')) return;
+      event.preventDefault();
+      this.#drop.classList.add('accuracy-over');
+    });
+    section.addEventListener('dragleave', () => this.#drop.classList.remove('accuracy-over'));
+    section.addEventListener('drop', (event) => {
+      event.preventDefault();
+      this.#drop.classList.remove('accuracy-over');
+      const file = event.dataTransfer?.files[0];
+      if (!file) return;
+      this.#data.value = OWN;
+      this.#showFields();
+      this.#list(file);
+    });
+    this.#worker.addEventListener('message', ({ data }: MessageEvent<Answer>) => this.#answer(data));
+    this.#worker.addEventListener('error', (event) => {
+      this.#end('');
+      this.#fail('the worker', event.message || 'it could not be loaded; reload the page');
+    });
+    new ResizeObserver(() => {
+      // A running measurement draws when it ends.
+      if (this.#cancel.disabled && Math.abs(this.#results.clientWidth - this.#drawnWidth) >= 1) this.#draw();
+    }).observe(this.#results);
+  }
+
+  #showFields(): void {
+    const own = this.#data.value === OWN;
+    this.#generatedFields.hidden = own;
+    this.#ownFields.hidden = !own;
+    this.#run.disabled = !this.#cancel.disabled || (own && this.#matrix.value === '');
+  }
+
+  #send(request: Request): void {
+    this.#worker.postMessage(request);
+  }
+
+  #begin(status: string): number {
+    this.#error.hidden = true;
+    this.#status.textContent = status;
+    this.#progress.removeAttribute('value');
+    this.#progress.hidden = false;
+    this.#cancel.disabled = false;
+    this.#showFields();
+    return ++this.#request;
+  }
+
+  #end(status: string): void {
+    this.#status.textContent = status;
+    this.#progress.hidden = true;
+    this.#cancel.disabled = true;
+    this.#showFields();
+  }
+
+  #fail(name: string, message: string): void {
+    this.#error.textContent = `${name}: ${message}`;
+    this.#error.hidden = false;
+  }
+
+  #list(file: File): void {
+    this.#file = file;
+    this.#matrix.replaceChildren();
+    this.#listNote.textContent = '';
+    this.#dropText.textContent = `${file.name}. Drop or choose another.`;
+    this.#send({ type: 'list', id: this.#begin(`Reading the header of ${file.name}.`), file });
+  }
+
+  #measure(): void {
+    const own = this.#data.value === OWN;
+    const source: Source | undefined = !own
+      ? { kind: 'generated', distribution: this.#data.value as Distribution, seed: this.#seed.valueAsNumber }
+      : this.#file && { kind: 'file', file: this.#file, matrix: this.#matrix.value };
+    if (!source) return;
+    this.#measured = [];
+    this.#rows.replaceChildren();
+    this.#results.hidden = true;
+    this.#send({ type: 'measure', id: this.#begin('Making the data.'), source });
+  }
+
+  #stop(): void {
+    const id = this.#request;
+    this.#send({ type: 'cancel', id });
+    // What it still sends is of a number that is gone.
+    this.#request++;
+    const count = this.#measured.length;
+    this.#end(count > 0 ? `Cancelled after ${count} of ${WAYS.length}.` : 'Cancelled.');
+    if (count > 0) this.#draw();
+  }
+
+  #answer(answer: Answer): void {
+    if (answer.id !== this.#request) return;
+    switch (answer.type) {
+      case 'listed':
+        this.#showList(answer.matrices);
+        return;
+      case 'data':
+        this.#note.textContent = `${answer.note} ${answer.rows} × ${answer.cols} values.`;
+        return;
+      case 'progress':
+        this.#progress.max = answer.total;
+        this.#progress.value = answer.done;
+        this.#status.textContent = `${answer.done} of ${answer.total} done; now ${answer.label}.`;
+        return;
+      case 'measured':
+        this.#measured.push(answer.result);
+        this.#rows.append(tableRow(answer.result));
+        this.#results.hidden = false;
+        return;
+      case 'done':
+        this.#end(`All ${WAYS.length} measured.`);
+        this.#draw();
+        return;
+      case 'failed':
+        this.#end('');
+        if (this.#measured.length > 0) this.#draw();
+        this.#fail(answer.name, answer.message);
+    }
+  }
+
+  #showList(matrices: readonly ListedMatrix[]): void {
+    // What can be measured comes first.
+    const usable = matrices.filter(({ refusal }) => refusal === undefined);
+    const refused = matrices.filter(({ refusal }) => refusal !== undefined);
+    for (const matrix of [...usable, ...refused].slice(0, MAX_LISTED))
+      this.#matrix.append(matrixOption(matrix));
+    this.#matrix.value = usable[0]?.name ?? '';
+    const parts = [`${usable.length} of ${matrices.length} matrices can be measured.`];
+    if (refused[0]) parts.push(`${refused[0].name}: ${refused[0].refusal}.`);
+    if (matrices.length > MAX_LISTED) parts.push(`The first ${MAX_LISTED} are listed.`);
+    this.#listNote.textContent = parts.join(' ');
+    this.#end(`${this.#file?.name ?? 'The file'} is read: ${parts[0]}`);
+  }
+
+  /** The charts of what has been measured. */
+  #draw(): void {
+    const chosen = this.#measured.find(({ id }) => id === this.#way.value) ?? this.#measured[0];
+    if (!chosen) return;
+    this.#way.value = chosen.id;
+    const room = this.#results.clientWidth;
+    this.#drawnWidth = room;
+    // Hidden, it has none; axes take some.
+    const width = Math.max(room, 260);
+    for (const row of this.#rows.rows) {
+      row.classList.toggle('accuracy-chosen', row.dataset.way === chosen.id);
+    }
+    const bars = this.#measured.map(({ id, sqnr }) => ({
+      label: labelOf(id),
+      sqnr,
+      chosen: id === chosen.id,
+    }));
+    this.#bars.replaceChildren(sqnrBars(bars, width));
+    // Two beside each other where there is room.
+    const half = width >= 720 ? (width - 24) / 2 : width;
+    this.#details.replaceChildren(
+      figure('Errors', errorCaption(chosen), errorChart(chosen.histogram, half)),
+      figure('Block scales', scalesCaption(chosen), scalesChart(chosen.scales, half)),
+      figure(
+        'Error block by block',
+        heatCaption(chosen),
+        heatMapChart(chosen.heatMap, chosen.blockSize, width),
+      ),
+    );
+  }
+}
+
+function labelOf(id: string): string {
+  return WAYS.find((way) => way.id === id)?.label ?? id;
+}
+
+function matrixOption({ name, shape, experts, format, refusal }: ListedMatrix): HTMLOptionElement {
+  const sizes = [...(experts === undefined ? [] : [experts]), ...shape].join(' × ');
+  const option = new Option(
+    `${name} · ${sizes} · ${format}${refusal === undefined ? '' : ' · not applicable'}`,
+    name,
+  );
+  option.disabled = refusal !== undefined;
+  return option;
+}
+
+function tableRow(result: Measurement): HTMLTableRowElement {
+  const row = element('tr');
+  row.dataset.way = result.id;
+  const number = (text: string, value?: number) =>
+    element(
+      'td',
+      { className: 'accuracy-number' },
+      value === undefined ? text : element('data', { value: String(value) }, text),
+    );
+  row.append(
+    element('th', { scope: 'row' }, labelOf(result.id)),
+    number(String(result.bits), result.bits),
+    number(formatDb(result.sqnr), result.sqnr),
+    number(showSmall(result.maxError), result.maxError),
+    number(`${result.maxErrorRow}, ${result.maxErrorCol}`),
+  );
+  return row;
+}
+
+function showSmall(value: number): string {
+  return String(Number(value.toPrecision(3)));
+}
+
+const percent = (share: number) => `${showSmall(100 * share)} %`;
+
+function errorCaption({ id, histogram: { range, outside, counts } }: Measurement): string {
+  if (range === 0) return `${labelOf(id)}: nothing is lost.`;
+  const total = counts.reduce((sum, count) => sum + count, outside);
+  return (
+    `${labelOf(id)}: quantized value minus value. ${percent(outside / total)} of the errors lie beyond ` +
+    `±${showSmall(range)}, which is four times their RMS, and are not shown.`
+  );
+}
+
+function scalesCaption({ id, scales: { format, firstByte, counts, zero } }: Measurement): string {
+  const empty = zero > 0 ? ` ${zero} blocks are zero, or as good as, and are not shown.` : '';
+  if (counts.length === 0) return `${labelOf(id)}: no block has a scale.${empty}`;
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  const most = Math.max(...counts);
+  const name = (i: number) => scaleLabel(format, firstByte + i);
+  return (
+    `${labelOf(id)}: scales from ${name(0)} to ${name(counts.length - 1)}; ` +
+    `the most frequent, ${name(counts.indexOf(most))}, has ${percent(most / total)} of the blocks.${empty}`
+  );
+}
+
+function heatCaption({ id, sqnr, blockSize, heatMap: { rowsPerCell, blocksPerCell } }: Measurement): string {
+  const count = (n: number, one: string) => (n === 1 ? `one ${one}` : `${n} ${one}s`);
+  return (
+    `${labelOf(id)}: a cell is ${count(blocksPerCell, 'block')} of ${blockSize} values across and ` +
+    `${count(rowsPerCell, 'row')} down; its colour is the mean squared error there. All cells together are at ` +
+    `${formatDb(-sqnr)} dB, which is the SQNR with its sign turned.`
+  );
+}
