@@ -114,7 +114,7 @@ export function scalesChart({ format, firstByte, counts }: ScaleHistogram, width
     style: FONT,
     ariaLabel: 'Histogram of block scales',
     x: {
-      label: format === 'nvfp4' ? 'E4M3 scale (one bar each; times the tensor scale)' : 'E8M0 scale',
+      label: format === 'nvfp4' ? 'E4M3 scale' : 'E8M0 scale',
       labelOffset: LABEL_OFFSET,
       domain: [firstByte - 0.75, last + 0.75],
       ticks: named.filter((_, i) => i % step === 0),

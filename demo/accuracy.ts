@@ -8,6 +8,8 @@ import type { Answer, ListedMatrix, Request, Source } from './accuracy-messages.
 /** A select of more options is of no use, and slow. */
 const MAX_LISTED = 5000;
 const OWN = 'own';
+/** Between two charts, in pixels: that of the style sheet. */
+const GAP = 24;
 
 export function mountAccuracy(section: HTMLElement): void {
   new AccuracySection(section);
@@ -296,7 +298,9 @@ class AccuracySection {
     }));
     this.#bars.replaceChildren(sqnrBars(bars, width));
     // Two beside each other where there is room.
-    const half = width >= 720 ? (width - 24) / 2 : width;
+    const two = width >= 720;
+    const half = two ? (width - GAP) / 2 : width;
+    this.#details.classList.toggle('accuracy-two', two);
     this.#details.replaceChildren(
       figure('Errors', errorCaption(chosen), errorChart(chosen.histogram, half)),
       figure('Block scales', scalesCaption(chosen), scalesChart(chosen.scales, half)),
@@ -362,9 +366,10 @@ function scalesCaption({ id, scales: { format, firstByte, counts, zero } }: Meas
   if (counts.length === 0) return `${labelOf(id)}: no block has a scale.${empty}`;
   const total = counts.reduce((sum, count) => sum + count, 0);
   const most = Math.max(...counts);
+  const kind = format === 'nvfp4' ? 'E4M3 scales (times one of the tensor)' : 'E8M0 scales';
   const name = (i: number) => scaleLabel(format, firstByte + i);
   return (
-    `${labelOf(id)}: scales from ${name(0)} to ${name(counts.length - 1)}; ` +
+    `${labelOf(id)}: ${kind} from ${name(0)} to ${name(counts.length - 1)}; ` +
     `the most frequent, ${name(counts.indexOf(most))}, has ${percent(most / total)} of the blocks.${empty}`
   );
 }
