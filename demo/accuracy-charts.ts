@@ -177,9 +177,10 @@ export function heatMapChart(map: HeatMap, blockSize: number, width: number): El
   return box;
 }
 
-/** To a screen reader one thing, with a label, instead of a hundred ticks. */
+/** To a screen reader one thing, with a label, instead of a hundred ticks; parts without a role may have no label. */
 function asImage(plot: Element): Element {
   plot.setAttribute('role', 'img');
+  for (const part of plot.querySelectorAll('[aria-label]')) part.removeAttribute('aria-label');
   return plot;
 }
 

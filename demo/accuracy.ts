@@ -34,6 +34,7 @@ class AccuracySection {
   readonly #drop = element('label', { htmlFor: 'accuracy-file', className: 'accuracy-drop' });
   readonly #dropText = element('span', {}, 'Drop a safetensors or GGUF file here, or choose one.');
   readonly #matrix = element('select', { id: 'accuracy-matrix' });
+  readonly #matrixField = field('Matrix', this.#matrix);
   readonly #listNote = element('p', { className: 'accuracy-note', id: 'accuracy-list-note' });
   readonly #run = element('button', { type: 'submit', className: 'accuracy-run' }, 'Measure accuracy');
   readonly #cancel = element('button', { type: 'button', disabled: true }, 'Cancel');
@@ -70,7 +71,7 @@ class AccuracySection {
       'div',
       { className: 'accuracy-own' },
       this.#drop,
-      field('Matrix', this.#matrix),
+      this.#matrixField,
       this.#listNote,
     );
     this.#matrix.setAttribute('aria-describedby', this.#listNote.id);
@@ -176,6 +177,7 @@ class AccuracySection {
     const own = this.#data.value === OWN;
     this.#generatedFields.hidden = own;
     this.#ownFields.hidden = !own;
+    this.#matrixField.hidden = this.#matrix.length === 0;
     this.#run.disabled = !this.#cancel.disabled || (own && this.#matrix.value === '');
   }
 
@@ -198,6 +200,7 @@ class AccuracySection {
     this.#progress.hidden = true;
     this.#cancel.disabled = true;
     this.#showFields();
+    this.#draw();
   }
 
   #fail(name: string, message: string): void {
@@ -232,7 +235,6 @@ class AccuracySection {
     this.#request++;
     const count = this.#measured.length;
     this.#end(count > 0 ? `Cancelled after ${count} of ${WAYS.length}.` : 'Cancelled.');
-    if (count > 0) this.#draw();
   }
 
   #answer(answer: Answer): void {
@@ -256,11 +258,9 @@ class AccuracySection {
         return;
       case 'done':
         this.#end(`All ${WAYS.length} measured.`);
-        this.#draw();
         return;
       case 'failed':
         this.#end('');
-        if (this.#measured.length > 0) this.#draw();
         this.#fail(answer.name, answer.message);
     }
   }
