@@ -60,6 +60,18 @@ export default defineConfig({
         },
       },
       {
+        // The built demo page, driven from Node.
+        extends: true,
+        test: {
+          name: 'demo',
+          include: ['test/demo/**/*.test.ts'],
+          environment: 'node',
+          fileParallelism: false,
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
         extends: true,
         test: {
           name: 'browser',

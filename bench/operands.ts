@@ -22,7 +22,7 @@ const CHECKED_ROWS = 4;
 const CHECKED_COLUMNS = 64;
 
 /** `count` of the integers below `size`, spread over them, the last one among them. */
-const spreadOver = (count: number, size: number): number[] =>
+export const spreadOver = (count: number, size: number): number[] =>
   Array.from(
     { length: Math.min(count, size) },
     (_, i, all = Math.min(count, size)) => Math.floor(((i + 1) * size) / all) - 1,
@@ -287,7 +287,7 @@ function plainWeights(gpu: Gpu, n: number, k: number, { format }: WeightFormat, 
 }
 
 /** Largest error of y[rows, columns] in parts of the bound of a sum with so many roundings. */
-function plainError(
+export function plainError(
   x: Float32Array,
   type: Type,
   rows: number,

@@ -1,8 +1,8 @@
 /**
  * Runs the tests: on the CPU, on every WebGPU adapter that Node can have on this machine, and in a
- * browser. Makes the machine ready first. Ends with `N passed, N failed, N skipped` over everything.
+ * browser, the demo page too. Makes the machine ready first. Ends with `N passed, N failed, N skipped` over everything.
  *
- *   node scripts/test.mjs [cpu] [gpu] [swiftshader] [lavapipe] [system] [browser] [-- vitest arguments]
+ *   node scripts/test.mjs [cpu] [gpu] [swiftshader] [lavapipe] [system] [browser] [demo] [-- vitest arguments]
  *
  * A part that this machine cannot run is named with the reason; with REQUIRE_GPU=1 in the environment
  * it counts as a failure.
@@ -29,6 +29,7 @@ const legs = {
   lavapipe: { project: 'gpu', adapter: 'lavapipe', part: 'lavapipe' },
   system: { project: 'gpu', adapter: 'system' },
   browser: { project: 'browser', part: 'browser' },
+  demo: { project: 'demo', part: 'browser' },
 };
 const gpuLegs = ['swiftshader', 'lavapipe', 'system'];
 
@@ -77,7 +78,7 @@ async function runLeg(name, leg, title) {
     node = adapter.node;
     Object.assign(env, adapter.env, { FP4_ADAPTER: adapter.id });
   }
-  if (leg.project === 'browser') {
+  if (leg.part === 'browser') {
     const chromium = findChromium();
     if (!chromium) return notRun(title, true, 'no Chromium found');
     // Playwright finds its own browser, and starts it in the mode that fits.

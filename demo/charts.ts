@@ -1,0 +1,155 @@
+/** Charts as SVG with a name for screen readers; the numbers are always in a table as well. */
+import * as Plot from '@observablehq/plot';
+import type { Spread } from '../bench/stats.js';
+import { significant } from './format.js';
+import { RECIPES } from './recipes.js';
+
+/** One colour a recipe on every chart; see style.css. */
+const colors = {
+  domain: RECIPES.map(({ label }) => label),
+  range: RECIPES.map((_, i) => `var(--series-${i + 1})`),
+};
+
+/** Draws a chart, and again where the box's width changes. */
+export function showChart(
+  box: HTMLElement,
+  label: string,
+  draw: (width: number) => SVGSVGElement | HTMLElement,
+): void {
+  let drawn = 0;
+  const redraw = () => {
+    const width = Math.floor(box.clientWidth);
+    if (width === drawn || width === 0) return;
+    drawn = width;
+    const chart = draw(width);
+    chart.setAttribute('role', 'img');
+    chart.setAttribute('aria-label', label);
+    box.replaceChildren(chart);
+  };
+  observers.get(box)?.disconnect();
+  const observer = new ResizeObserver(redraw);
+  observers.set(box, observer);
+  observer.observe(box);
+  redraw();
+}
+
+const observers = new WeakMap<HTMLElement, ResizeObserver>();
+
+export interface Bar {
+  readonly label: string;
+  readonly total: Spread;
+  /** µs of making x ready, where that is a step of its own. */
+  readonly convert: number | undefined;
+}
+
+/** Time a recipe: the part for x pale, whiskers from the 20th to the 80th percentile of the whole. */
+export function barChart(bars: readonly Bar[], width: number): SVGSVGElement | HTMLElement {
+  const parts = bars.flatMap(({ label, total, convert = 0 }) => [
+    { label, from: 0, to: convert, part: 'x' },
+    { label, from: convert, to: total.median, part: 'product' },
+  ]);
+  const marginLeft = width < 500 ? 130 : 160;
+  return Plot.plot({
+    width,
+    marginLeft,
+    marginRight: 60,
+    height: 50 + 40 * bars.length,
+    style: { fontSize: '13px', background: 'transparent' },
+    x: { label: 'µs, less is better', grid: true, zero: true },
+    y: { label: null, domain: bars.map(({ label }) => label), tickSize: 0 },
+    color: colors,
+    marks: [
+      Plot.barX(parts, {
+        x1: 'from',
+        x2: 'to',
+        y: 'label',
+        fill: 'label',
+        fillOpacity: (d: { part: string }) => (d.part === 'x' ? 0.45 : 0.9),
+        insetTop: 4,
+        insetBottom: 4,
+      }),
+      Plot.ruleY(bars, {
+        x1: (d: Bar) => d.total.p20,
+        x2: (d: Bar) => d.total.p80,
+        y: 'label',
+        stroke: 'currentColor',
+        strokeWidth: 1.5,
+        marker: 'tick',
+      }),
+      Plot.text(bars, {
+        x: (d: Bar) => d.total.p80,
+        y: 'label',
+        text: (d: Bar) => significant(d.total.median),
+        textAnchor: 'start',
+        dx: 8,
+        fill: 'currentColor',
+      }),
+      Plot.ruleX([0], { stroke: 'currentColor' }),
+    ],
+  });
+}
+
+export interface Point {
+  readonly label: string;
+  readonly m: number;
+  readonly value: number;
+  readonly low: number;
+  readonly high: number;
+  readonly kernel: string;
+}
+
+/** Lines over m, both axes in powers; bands from the 20th to the 80th percentile. */
+export function lineChart(
+  points: readonly Point[],
+  unit: string,
+  width: number,
+): SVGSVGElement | HTMLElement {
+  const present = new Set(points.map(({ label }) => label));
+  const domain = colors.domain.filter((label) => present.has(label));
+  const ticks = [...new Set(points.map(({ m }) => m))].filter((_, i) => width >= 500 || i % 3 === 0);
+  return Plot.plot({
+    width,
+    height: width < 500 ? 260 : 340,
+    marginLeft: 55,
+    style: { fontSize: '13px', background: 'transparent' },
+    x: { type: 'log', base: 2, label: 'rows of x (m)', ticks, tickFormat: (m: number) => String(m) },
+    y: { type: 'log', label: unit, grid: true, ticks: 5, tickFormat: (v: number) => significant(v, 2) },
+    color: {
+      domain,
+      range: domain.map((label) => colors.range[colors.domain.indexOf(label)]!),
+      legend: true,
+    },
+    marks: [
+      Plot.areaY(points, { x: 'm', y1: 'low', y2: 'high', fill: 'label', fillOpacity: 0.18, z: 'label' }),
+      Plot.lineY(points, { x: 'm', y: 'value', stroke: 'label', strokeWidth: 2, z: 'label' }),
+      Plot.dot(points, {
+        x: 'm',
+        y: 'value',
+        fill: 'label',
+        r: 3.5,
+        title: (d: Point) => `${d.label}, m = ${d.m}: ${significant(d.value)} ${unit}\n${d.kernel}`,
+      }),
+    ],
+  });
+}
+
+/** Which kernel computes which m: a cell each. */
+export function kernelChart(points: readonly Point[], width: number): SVGSVGElement | HTMLElement {
+  const id = (d: Point) => d.kernel.split('.')[0]!;
+  const labels = [...new Set(points.map(({ label }) => label))];
+  return Plot.plot({
+    width,
+    height: 50 + 30 * labels.length,
+    marginLeft: width < 500 ? 130 : 160,
+    style: { fontSize: '13px', background: 'transparent' },
+    x: { label: 'rows of x (m)', tickRotate: width < 700 ? -60 : 0, type: 'band' },
+    marginBottom: width < 700 ? 50 : 34,
+    y: { label: null, domain: labels, tickSize: 0 },
+    color: {
+      domain: [...new Set(points.map(id))],
+      range: RECIPES.map((_, i) => `var(--series-${i + 1})`),
+      legend: true,
+    },
+    marks: [Plot.cell(points, { x: 'm', y: 'label', fill: id, inset: 1, title: (d: Point) => d.kernel })],
+  });
+}

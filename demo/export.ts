@@ -1,0 +1,41 @@
+/** Results as files, and the link that makes them again. */
+import { find } from './dom.js';
+
+/** What every export says about where it was measured. */
+export interface Provenance {
+  readonly date: string;
+  readonly link: string;
+  readonly userAgent: string;
+}
+
+export const provenance = (hash: string): Provenance => ({
+  date: new Date().toISOString(),
+  link: linkTo(hash),
+  userAgent: navigator.userAgent,
+});
+
+export const linkTo = (hash: string): string => new URL(hash, location.href).href;
+
+export function download(name: string, type: string, text: string): void {
+  const url = URL.createObjectURL(new Blob([text], { type }));
+  const anchor = document.createElement('a');
+  anchor.href = url;
+  anchor.download = name;
+  anchor.click();
+  // Browsers take the URL up after the click has returned.
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
+/** Buttons and link of a panel's results. */
+export function showExports(
+  root: HTMLElement,
+  name: string,
+  result: { readonly provenance: Provenance },
+  csv: () => string,
+): void {
+  // JSON has no NaN: what was not measured is null.
+  find<HTMLButtonElement>('.json', root).onclick = () =>
+    download(`${name}.json`, 'application/json', `${JSON.stringify(result, null, 2)}\n`);
+  find<HTMLButtonElement>('.csv', root).onclick = () => download(`${name}.csv`, 'text/csv', csv());
+  find<HTMLAnchorElement>('.link', root).href = result.provenance.link;
+}

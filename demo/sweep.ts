@@ -1,0 +1,188 @@
+/** Time and throughput of one layer over the rows of x, and which kernel the plan chose where. */
+import { type Spread, scaled } from '../bench/stats.js';
+import { type AdapterInfo, UnsupportedError } from '../src/index.js';
+import { kernelChart, lineChart, showChart } from './charts.js';
+import { type Column, dataTable, element, find, nextTask } from './dom.js';
+import { type Provenance, provenance, showExports } from './export.js';
+import { csvLine, significant, withSpread } from './format.js';
+import { Sampler, spreadOf } from './measure.js';
+import { checkText, failedRow } from './overhead.js';
+import { type Check, Layer, type Product } from './products.js';
+import { RECIPES, type Recipe } from './recipes.js';
+import type { RunContext } from './run.js';
+import { type Settings, toHash } from './settings.js';
+
+/** Samples a point: a line needs fewer than a comparison of its ends. */
+const MOST_ROUNDS = 7;
+
+export interface SweepRow {
+  readonly m: number;
+  readonly recipe: string;
+  readonly label: string;
+  readonly status: 'ok' | 'wrong' | 'refused' | 'failed';
+  readonly note?: string;
+  readonly kernel?: string;
+  readonly reason?: string;
+  readonly check?: Check;
+  /** µs */
+  readonly total?: Spread;
+  readonly teraflops?: number;
+}
+
+export interface SweepResult {
+  readonly provenance: Provenance;
+  readonly adapter: AdapterInfo;
+  readonly settings: Settings;
+  readonly clock: 'timestamp' | 'wall';
+  readonly rows: readonly SweepRow[];
+}
+
+/** 1, 2, 4, … and `to` itself. */
+export function sweepSizes(to: number): number[] {
+  const sizes: number[] = [];
+  for (let m = 1; m < to; m *= 2) sizes.push(m);
+  return [...sizes, to];
+}
+
+/** Static and dynamic MBS are one line: their weights are multiplied by one kernel. */
+const sweepRecipes = (formats: readonly string[]): readonly Recipe[] =>
+  RECIPES.filter(
+    ({ id }) => formats.includes(id) && !(id === 'mbs-dynamic' && formats.includes('mbs-static')),
+  );
+
+/**
+ * @param onRows called after each m with all rows so far
+ * @throws the signal's reason where it aborts; DeviceLostError
+ */
+export async function measureSweep(
+  context: RunContext,
+  settings: Settings,
+  onRows: (result: SweepResult) => void,
+): Promise<SweepResult> {
+  const { signal, progress, session } = context;
+  const { gpu } = session;
+  const { n, k, to } = settings;
+  const sizes = sweepSizes(to);
+  const rounds = Math.min(settings.rounds, MOST_ROUNDS);
+  const recipes = sweepRecipes(settings.formats);
+  const rows: SweepRow[] = [];
+  const refusals: string[] = [];
+  const refuse = (event: GPUUncapturedErrorEvent) => void refusals.push(event.error.message);
+  gpu.device.addEventListener('uncapturederror', refuse);
+  const sampler = new Sampler(gpu);
+  let layer: Layer | undefined;
+  try {
+    progress(0, sizes.length, 'Making x and weights');
+    await nextTask();
+    layer = await Layer.create(gpu, [1, to], n, k);
+    const result = () => ({
+      provenance: provenance(toHash(settings)),
+      adapter: gpu.adapterInfo,
+      settings,
+      clock: sampler.clock,
+      rows: [...rows],
+    });
+    for (const [i, m] of sizes.entries()) {
+      progress(i, sizes.length, `m = ${m}: compiling and comparing with the CPU`);
+      const products: { product: Product; check: Check }[] = [];
+      const others: SweepRow[] = [];
+      try {
+        for (const recipe of recipes) {
+          await nextTask();
+          signal.throwIfAborted();
+          try {
+            const product = await layer.prepare(recipe, m, settings.x);
+            const check = await product.check();
+            products.push({ product, check });
+            if (refusals.length) throw new UnsupportedError('demo', refusals.splice(0).join('; '));
+          } catch (error) {
+            others.push({ ...failedRow(recipe, error), m });
+          }
+        }
+        const right = products.filter(({ check }) => check.errorOfBound <= 1);
+        for (const { product, check } of products.filter(({ check }) => !(check.errorOfBound <= 1)))
+          others.push({
+            ...describe(product, check, m),
+            status: 'wrong',
+            note: 'outside its bound, so not timed',
+          });
+        progress(i, sizes.length, `m = ${m}: measuring`);
+        const works = right.map(({ product }) => product.total);
+        if (works[0] && i === 0) await sampler.warmUp(works[0], signal);
+        const samples = await sampler.rounds(works, rounds, signal);
+        if (refusals.length) throw new UnsupportedError('demo', refusals.join('; '));
+        right.forEach(({ product, check }, at) => {
+          const total = scaled(spreadOf(samples[at]!), 1e6);
+          const teraflops = (2 * m * n * k) / total.median / 1e6;
+          rows.push({ ...describe(product, check, m), status: 'ok', total, teraflops });
+        });
+        rows.push(...others);
+      } finally {
+        for (const { product } of products) product.destroy();
+      }
+      onRows(result());
+    }
+    return result();
+  } finally {
+    gpu.device.removeEventListener('uncapturederror', refuse);
+    sampler.destroy();
+    await layer?.destroy();
+  }
+}
+
+const describe = ({ recipe, kernel, reason }: Product, check: Check, m: number) => ({
+  m,
+  recipe: recipe.id,
+  label: recipe.label,
+  kernel,
+  reason,
+  check,
+});
+
+const COLUMNS: readonly Column<SweepRow>[] = [
+  { title: 'm', cell: ({ m }) => String(m) },
+  { title: 'weights', cell: ({ label }) => label },
+  { title: 'µs', numeric: true, cell: ({ total }) => (total ? withSpread(total) : '–') },
+  { title: 'TFLOPS', numeric: true, cell: ({ teraflops }) => (teraflops ? significant(teraflops) : '–') },
+  { title: 'kernel', cell: ({ kernel }) => (kernel ? element('code', {}, kernel) : '–') },
+  { title: 'why', cell: ({ reason, note }) => element('span', { class: 'why' }, reason ?? note ?? '') },
+  { title: 'against the CPU', cell: ({ check, note }) => checkText(check, note) },
+];
+
+export function showSweep(root: HTMLElement, result: SweepResult): void {
+  const { n, k, x } = result.settings;
+  const ok = result.rows.filter(({ status }) => status === 'ok');
+  const points = (value: (row: SweepRow, time: number) => number) =>
+    ok.map((row) => {
+      const at = (time: number) => value(row, time);
+      const { median, p20, p80 } = row.total!;
+      const [low, high] = [at(p20), at(p80)].toSorted((a, b) => a - b) as [number, number];
+      return { label: row.label, m: row.m, kernel: row.kernel!, value: at(median), low, high };
+    });
+  const times = points((_, time) => time);
+  const throughput = points(({ m }, time) => (2 * m * n * k) / time / 1e6);
+  find('.results', root).hidden = false;
+  const layer = `${n} × ${k}, activations ${x}`;
+  showChart(find('.chart-time', root), `Lines: µs a product over m, ${layer}`, (width) =>
+    lineChart(times, 'µs', width),
+  );
+  showChart(find('.chart-tflops', root), `Lines: TFLOPS over m, ${layer}`, (width) =>
+    lineChart(throughput, 'TFLOPS', width),
+  );
+  showChart(find('.chart-kernels', root), `Cells: the kernel that the plan chose, by m and format`, (width) =>
+    kernelChart(times, width),
+  );
+  const clock = result.clock === 'timestamp' ? 'GPU timestamps' : 'wall clock around chains';
+  const caption = `${layer}; medians (20th to 80th percentile), ${clock}`;
+  find('.table', root).replaceChildren(dataTable(caption, COLUMNS, result.rows));
+  showExports(root, `fp4-sweep-${n}x${k}-${x}`, result, () => sweepCsv(result));
+}
+
+export function sweepCsv({ rows, settings: { n, k, x }, clock }: SweepResult): string {
+  const head = ['m', 'n', 'k', 'x', 'weights', 'status', 'clock', 'us_median', 'us_p20', 'us_p80', 'tflops'];
+  const lines = rows.map(({ m, recipe, status, total, teraflops, kernel, check }) => [
+    ...[m, n, k, x, recipe, status, clock, total?.median, total?.p20, total?.p80, teraflops],
+    ...[kernel, check?.errorOfBound],
+  ]);
+  return `${[[...head, 'kernel', 'error_of_bound'], ...lines].map(csvLine).join('\r\n')}\r\n`;
+}
