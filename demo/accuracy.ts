@@ -2,8 +2,9 @@
 import './accuracy.css';
 import { errorChart, formatDb, heatMapChart, scalesChart, sqnrBars } from './accuracy-charts.js';
 import { DISTRIBUTIONS, type Distribution, type Measurement, scaleLabel, WAYS } from './accuracy-data.js';
-import { element, field, figure } from './accuracy-elements.js';
+import { field, figure } from './accuracy-elements.js';
 import type { Answer, ListedMatrix, Request, Source } from './accuracy-messages.js';
+import { element } from './dom.js';
 
 /** A select of more options is of no use, and slow. */
 const MAX_LISTED = 5000;
@@ -31,22 +32,22 @@ class AccuracySection {
     type: 'file',
     accept: '.safetensors,.gguf',
   });
-  readonly #drop = element('label', { htmlFor: 'accuracy-file', className: 'accuracy-drop' });
+  readonly #drop = element('label', { for: 'accuracy-file', class: 'accuracy-drop' });
   readonly #dropText = element('span', {}, 'Drop a safetensors or GGUF file here, or choose one.');
   readonly #matrix = element('select', { id: 'accuracy-matrix' });
   readonly #matrixField = field('Matrix', this.#matrix);
-  readonly #listNote = element('p', { className: 'accuracy-note', id: 'accuracy-list-note' });
-  readonly #run = element('button', { type: 'submit', className: 'accuracy-run' }, 'Measure accuracy');
+  readonly #listNote = element('p', { class: 'accuracy-note', id: 'accuracy-list-note' });
+  readonly #run = element('button', { type: 'submit', class: 'accuracy-run' }, 'Measure accuracy');
   readonly #cancel = element('button', { type: 'button', disabled: true }, 'Cancel');
   readonly #progress = element('progress', { max: 1, value: 0, hidden: true });
-  readonly #status = element('p', { className: 'accuracy-status', role: 'status', ariaLive: 'polite' });
-  readonly #error = element('p', { className: 'accuracy-error', role: 'alert', hidden: true });
-  readonly #note = element('p', { className: 'accuracy-note' });
+  readonly #status = element('p', { class: 'accuracy-status', role: 'status', 'aria-live': 'polite' });
+  readonly #error = element('p', { class: 'accuracy-error', role: 'alert', hidden: true });
+  readonly #note = element('p', { class: 'accuracy-note' });
   readonly #rows = element('tbody');
-  readonly #bars = element('figure', { className: 'accuracy-chart' });
+  readonly #bars = element('figure', { class: 'accuracy-chart' });
   readonly #way = element('select', { id: 'accuracy-way' });
-  readonly #details = element('div', { className: 'accuracy-details' });
-  readonly #results = element('div', { className: 'accuracy-results', hidden: true });
+  readonly #details = element('div', { class: 'accuracy-details' });
+  readonly #results = element('div', { class: 'accuracy-results', hidden: true });
   readonly #generatedFields: HTMLElement;
   readonly #ownFields: HTMLElement;
 
@@ -69,7 +70,7 @@ class AccuracySection {
     this.#generatedFields = element('div', {}, field('Seed', this.#seed));
     this.#ownFields = element(
       'div',
-      { className: 'accuracy-own' },
+      { class: 'accuracy-own' },
       this.#drop,
       this.#matrixField,
       this.#listNote,
@@ -77,11 +78,11 @@ class AccuracySection {
     this.#matrix.setAttribute('aria-describedby', this.#listNote.id);
     const form = element(
       'form',
-      { className: 'accuracy-form' },
+      { class: 'accuracy-form' },
       field('Data', this.#data),
       this.#generatedFields,
       this.#ownFields,
-      element('div', { className: 'accuracy-buttons' }, this.#run, this.#cancel),
+      element('div', { class: 'accuracy-buttons' }, this.#run, this.#cancel),
     );
     this.#progress.setAttribute('aria-label', 'Progress of the accuracy measurement');
     section.append(
@@ -113,17 +114,17 @@ class AccuracySection {
       ['Largest error', true],
       ['at row, column', true],
     ] as const) {
-      head.append(element('th', { scope: 'col', className: numeric ? 'accuracy-number' : '' }, title));
+      head.append(element('th', { scope: 'col', class: numeric ? 'accuracy-number' : '' }, title));
     }
     const table = element('table', {}, element('thead', {}, head), this.#rows);
     // A box that scrolls has to take the focus, or the keyboard does not get at it.
-    const box = element('div', { className: 'accuracy-table', tabIndex: 0, role: 'region' }, table);
+    const box = element('div', { class: 'accuracy-table', tabindex: 0, role: 'region' }, table);
     box.setAttribute('aria-label', 'Accuracy by format and rule');
     this.#results.append(
       this.#note,
       element(
         'p',
-        { className: 'accuracy-note' },
+        { class: 'accuracy-note' },
         'SQNR is the signal to quantization noise ratio: 3 dB more is half the squared error.',
       ),
       box,
@@ -333,7 +334,7 @@ function tableRow(result: Measurement): HTMLTableRowElement {
   const number = (text: string, value?: number) =>
     element(
       'td',
-      { className: 'accuracy-number' },
+      { class: 'accuracy-number' },
       value === undefined ? text : element('data', { value: String(value) }, text),
     );
   row.append(
