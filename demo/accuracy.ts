@@ -1,7 +1,14 @@
 /** Accuracy: SQNR of each format and rule on generated data or on the reader's own matrix, and where the error lies. */
 import './accuracy.css';
 import { errorChart, formatDb, heatMapChart, scalesChart, sqnrBars } from './accuracy-charts.js';
-import { DISTRIBUTIONS, type Distribution, type Measurement, scaleLabel, WAYS } from './accuracy-data.js';
+import {
+  DISTRIBUTIONS,
+  type Distribution,
+  MAX_VALUES,
+  type Measurement,
+  scaleLabel,
+  WAYS,
+} from './accuracy-data.js';
 import { field, figure } from './accuracy-elements.js';
 import type { Answer, ListedMatrix, Request, Source } from './accuracy-messages.js';
 import { element } from './dom.js';
@@ -92,7 +99,8 @@ class AccuracySection {
         {},
         'What is lost when values become FP4, by format and by the rule that chooses the scales: generated data, or a ' +
           'matrix of your own. It is quantized by the library in a worker of this tab. A file that you choose is read ' +
-          'here and goes nowhere: nothing is uploaded.',
+          `here and goes nowhere: nothing is uploaded. Of a large matrix the first rows are taken, ${MAX_VALUES} values ` +
+          'at most.',
       ),
       form,
       this.#progress,
