@@ -22,6 +22,8 @@ export function showChart(
     if (width === drawn || width === 0) return;
     drawn = width;
     const chart = draw(width);
+    // The library names groups inside, which have no role; the chart has one name, and a table beside it.
+    for (const part of chart.querySelectorAll('[aria-label]')) part.removeAttribute('aria-label');
     chart.setAttribute('role', 'img');
     chart.setAttribute('aria-label', label);
     box.replaceChildren(chart);
@@ -53,9 +55,10 @@ export function barChart(bars: readonly Bar[], width: number): SVGSVGElement | H
     width,
     marginLeft,
     marginRight: 60,
-    height: 50 + 40 * bars.length,
+    marginBottom: 45,
+    height: 65 + 40 * bars.length,
     style: { fontSize: '13px', background: 'transparent' },
-    x: { label: 'µs, less is better', grid: true, zero: true },
+    x: { label: 'µs, less is better', labelOffset: 40, grid: true, zero: true, ticks: width < 500 ? 3 : 8 },
     y: { label: null, domain: bars.map(({ label }) => label), tickSize: 0 },
     color: colors,
     marks: [
@@ -109,10 +112,18 @@ export function lineChart(
   const ticks = [...new Set(points.map(({ m }) => m))].filter((_, i) => width >= 500 || i % 3 === 0);
   return Plot.plot({
     width,
-    height: width < 500 ? 260 : 340,
+    height: width < 500 ? 270 : 350,
+    marginBottom: 42,
     marginLeft: 55,
     style: { fontSize: '13px', background: 'transparent' },
-    x: { type: 'log', base: 2, label: 'rows of x (m)', ticks, tickFormat: (m: number) => String(m) },
+    x: {
+      type: 'log',
+      base: 2,
+      label: 'rows of x (m)',
+      labelOffset: 36,
+      ticks,
+      tickFormat: (m: number) => String(m),
+    },
     y: { type: 'log', label: unit, grid: true, ticks: 5, tickFormat: (v: number) => significant(v, 2) },
     color: {
       domain,
@@ -143,7 +154,7 @@ export function kernelChart(points: readonly Point[], width: number): SVGSVGElem
     marginLeft: width < 500 ? 130 : 160,
     style: { fontSize: '13px', background: 'transparent' },
     x: { label: 'rows of x (m)', tickRotate: width < 700 ? -60 : 0, type: 'band' },
-    marginBottom: width < 700 ? 50 : 34,
+    marginBottom: width < 700 ? 55 : 40,
     y: { label: null, domain: labels, tickSize: 0 },
     color: {
       domain: [...new Set(points.map(id))],

@@ -1,6 +1,6 @@
 /** Running long work from a panel: progress, cancel, errors, and starting again after the device was lost. */
 import { DeviceLostError } from '../src/index.js';
-import { element, find, nextTask } from './dom.js';
+import { element, find } from './dom.js';
 import type { Session } from './session.js';
 
 /** What work is given to go on with. */
@@ -11,6 +11,11 @@ export interface RunContext {
 }
 
 type Work = (context: RunContext) => Promise<string>;
+
+/** How long the loss of a device may take to be told, in ms. */
+const LOSS_DELAY = 1500;
+
+const wait = (ms: number) => new Promise((resolve) => void setTimeout(resolve, ms));
 
 /** All panels; one runs at a time, as two would measure each other. */
 const panels: RunPanel[] = [];
@@ -89,9 +94,10 @@ export class RunPanel {
       controller.abort();
       // It goes on to its next look at the signal; what it then throws has been told already.
       work.catch(() => {});
-      // What is pending on a lost device can fail before the device says why.
-      await nextTask();
-      throw session.lostError ?? (cancelled ? signal.reason : error);
+      if (cancelled) throw signal.reason;
+      // What is pending on a lost device fails some time before the device says why.
+      if (error instanceof DOMException) await Promise.race([session.lost, wait(LOSS_DELAY)]);
+      throw session.lostError ?? error;
     }
   }
 
