@@ -67,7 +67,7 @@ describe('overhead and sweep', () => {
     expect(table).toHaveLength(3);
     const [base] = result.rows as [OverheadRow];
     result.rows.forEach((row, i) => {
-      const [label, check, micros, , , over, rate, , teraflops, kernel] = table[i]!;
+      const [label, check, over, micros, , , rate, , teraflops, kernel] = table[i]!;
       expect(label).toBe(row.label);
       expect(row.check!.values).toBe(2 * 64);
       expect(row.check!.errorOfBound).toBeLessThanOrEqual(1);
