@@ -109,6 +109,35 @@ describe('overhead and sweep', () => {
     expect(await findings(page)).toEqual([]);
   });
 
+  test.each([
+    ['mxfp4', 'mxfp4+mbs-dynamic+block16'],
+    ['nvfp4', 'mxfp4+nvfp4'],
+  ])('x in %s is quantized, which is timed apart', async (x, formats) => {
+    // More rows than are compared, so that the row with the largest value is one more.
+    const page = await demo.open({ hash: `m=9&n=32&k=128&x=${x}&rounds=1&formats=${formats}` });
+    const count = formats.split('+').length;
+    expect(await run(page, 'overhead')).toBe(`Done: ${count} of ${count} checked and measured.`);
+    for (const [, , , total, convert, gemm] of await cells(page, 'overhead')) {
+      for (const text of [total!, convert!, gemm!]) expect(toNumber(text)).toBeGreaterThan(0);
+      expect(convert).not.toBe(total);
+    }
+  });
+
+  test('what is wrong is told and not timed', async () => {
+    const page = await demo.open({
+      hash: TINY,
+      before: () => {
+        // y stays zero.
+        GPUComputePassEncoder.prototype.dispatchWorkgroups = () => undefined;
+      },
+    });
+    expect(await run(page, 'overhead')).toBe('Done: 0 of 3 checked and measured.');
+    for (const [, check, , micros] of await cells(page, 'overhead')) {
+      expect(check).toMatch(/^wrong: 128 values, [\d,]+ of bound/);
+      expect(micros).toBe('–');
+    }
+  });
+
   test('a run is cancelled, and another one goes on from there', async () => {
     const page = await demo.open({ hash: TINY.replace('rounds=2', 'rounds=99') });
     await page.locator('#overhead .run').click();
