@@ -79,6 +79,9 @@ describe('overhead and sweep', () => {
       expect(toNumber(teraflops!) / row.teraflops!).toBeCloseTo(1, 1);
       expect(toNumber(rate!) / row.gigabytesPerSecond!).toBeCloseTo(1, 1);
       expect(row.gigabytesPerSecond! * row.total!.median * 1e3).toBeCloseTo(bytesOf(row.recipe), 3);
+      // Of two rounds, the percentiles are the extremes, which no ratio within a round can leave.
+      expect(row.ratio!.p20).toBeGreaterThanOrEqual(row.total!.p20 / base.total!.p80 - 1e-9);
+      expect(row.ratio!.p80).toBeLessThanOrEqual(row.total!.p80 / base.total!.p20 + 1e-9);
       if (row === base) expect(over).toBe('base');
       else expect(over).toMatch(new RegExp(`^${escaped(percentText(row.ratio!.median))} \\(`));
     });
