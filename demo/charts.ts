@@ -10,6 +10,9 @@ const colors = {
   range: RECIPES.map((_, i) => `var(--series-${i + 1})`),
 };
 
+/** Pixels that the longest label takes. */
+const LABELS = 160;
+
 /** Draws a chart, and again where the box's width changes. */
 export function showChart(
   box: HTMLElement,
@@ -50,15 +53,14 @@ export function barChart(bars: readonly Bar[], width: number): SVGSVGElement | H
     { label, from: 0, to: convert, part: 'x' },
     { label, from: convert, to: total.median, part: 'product' },
   ]);
-  const marginLeft = width < 500 ? 130 : 160;
   return Plot.plot({
     width,
-    marginLeft,
+    marginLeft: LABELS,
     marginRight: 60,
     marginBottom: 45,
     height: 65 + 40 * bars.length,
     style: { fontSize: '13px', background: 'transparent' },
-    x: { label: 'µs, less is better', labelOffset: 40, grid: true, zero: true, ticks: width < 500 ? 3 : 8 },
+    x: { label: 'µs, less is better', labelOffset: 40, grid: true, zero: true, ticks: width < 500 ? 2 : 8 },
     y: { label: null, domain: bars.map(({ label }) => label), tickSize: 0 },
     color: colors,
     marks: [
@@ -151,7 +153,7 @@ export function kernelChart(points: readonly Point[], width: number): SVGSVGElem
   return Plot.plot({
     width,
     height: 50 + 30 * labels.length,
-    marginLeft: width < 500 ? 130 : 160,
+    marginLeft: LABELS,
     style: { fontSize: '13px', background: 'transparent' },
     x: { label: 'rows of x (m)', tickRotate: width < 700 ? -60 : 0, type: 'band' },
     marginBottom: width < 700 ? 55 : 40,

@@ -74,6 +74,7 @@ export class LayerForm {
       box.checked = settings.formats.includes(box.value);
     }
     this.#markPreset();
+    this.#error.textContent = '';
   }
 
   #takePreset(): void {

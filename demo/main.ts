@@ -1,5 +1,6 @@
 /** The page: adapter, layer, and the panels that measure. */
 import './style.css';
+import { InvalidArgumentError } from '../src/errors.js';
 import { isSoftware } from '../src/gpu/caps.js';
 import { mountAccuracy } from './accuracy.js';
 import { showAdapter, showFailure, showNoGpu } from './adapter.js';
@@ -44,7 +45,7 @@ async function start(): Promise<void> {
   const settings = () => {
     const now = form.read();
     const problem = problemWith(now);
-    if (problem) throw new RangeError(problem);
+    if (problem) throw new InvalidArgumentError('demo', problem);
     return now;
   };
 

@@ -165,20 +165,20 @@ export function failedRow(recipe: Recipe, error: unknown): OverheadRow {
 export function checkText(check: Check | undefined, note = ''): string {
   if (!check) return note;
   const verdict = check.errorOfBound <= 1 ? 'checked' : 'wrong';
-  return `${verdict}: ${check.values} values, error ${significant(check.errorOfBound, 2)} of its bound`;
+  return `${verdict}: ${check.values} values, ${significant(check.errorOfBound, 2)} of bound`;
 }
 
 const COLUMNS: readonly Column<OverheadRow>[] = [
   { title: 'weights', cell: ({ label }) => label },
   { title: 'against the CPU', cell: ({ check, note }) => checkText(check, note) },
-  { title: 'µs', numeric: true, cell: ({ total }) => (total ? withSpread(total) : '–') },
-  { title: 'x, µs', numeric: true, cell: ({ convert }) => (convert ? withSpread(convert) : '–') },
-  { title: 'GEMM, µs', numeric: true, cell: ({ gemm, total }) => spreadText(gemm ?? total) },
   {
     title: 'against MXFP4',
     numeric: true,
     cell: ({ ratio, recipe }) => (recipe === BASE.id ? 'base' : ratio ? overText(ratio) : '–'),
   },
+  { title: 'µs', numeric: true, cell: ({ total }) => (total ? withSpread(total) : '–') },
+  { title: 'x, µs', numeric: true, cell: ({ convert }) => (convert ? withSpread(convert) : '–') },
+  { title: 'GEMM, µs', numeric: true, cell: ({ gemm, total }) => spreadText(gemm ?? total) },
   {
     title: 'GB/s',
     numeric: true,

@@ -67,7 +67,7 @@ describe('overhead and sweep', () => {
     expect(table).toHaveLength(3);
     const [base] = result.rows as [OverheadRow];
     result.rows.forEach((row, i) => {
-      const [label, check, micros, , , over, rate, , teraflops, kernel] = table[i]!;
+      const [label, check, over, micros, , , rate, , teraflops, kernel] = table[i]!;
       expect(label).toBe(row.label);
       expect(row.check!.values).toBe(2 * 64);
       expect(row.check!.errorOfBound).toBeLessThanOrEqual(1);
@@ -79,6 +79,9 @@ describe('overhead and sweep', () => {
       expect(toNumber(teraflops!) / row.teraflops!).toBeCloseTo(1, 1);
       expect(toNumber(rate!) / row.gigabytesPerSecond!).toBeCloseTo(1, 1);
       expect(row.gigabytesPerSecond! * row.total!.median * 1e3).toBeCloseTo(bytesOf(row.recipe), 3);
+      // Of two rounds, the percentiles are the extremes, which no ratio within a round can leave.
+      expect(row.ratio!.p20).toBeGreaterThanOrEqual(row.total!.p20 / base.total!.p80 - 1e-9);
+      expect(row.ratio!.p80).toBeLessThanOrEqual(row.total!.p80 / base.total!.p20 + 1e-9);
       if (row === base) expect(over).toBe('base');
       else expect(over).toMatch(new RegExp(`^${escaped(percentText(row.ratio!.median))} \\(`));
     });
@@ -107,6 +110,35 @@ describe('overhead and sweep', () => {
     await page.emulateMedia({ colorScheme: 'dark' });
     expect(await scrollsSideways(page)).toBe(false);
     expect(await findings(page)).toEqual([]);
+  });
+
+  test.each([
+    ['mxfp4', 'mxfp4+mbs-dynamic+block16'],
+    ['nvfp4', 'mxfp4+nvfp4'],
+  ])('x in %s is quantized, which is timed apart', async (x, formats) => {
+    // More rows than are compared, so that the row with the largest value is one more.
+    const page = await demo.open({ hash: `m=9&n=32&k=128&x=${x}&rounds=1&formats=${formats}` });
+    const count = formats.split('+').length;
+    expect(await run(page, 'overhead')).toBe(`Done: ${count} of ${count} checked and measured.`);
+    for (const [, , , total, convert, gemm] of await cells(page, 'overhead')) {
+      for (const text of [total!, convert!, gemm!]) expect(toNumber(text)).toBeGreaterThan(0);
+      expect(convert).not.toBe(total);
+    }
+  });
+
+  test('what is wrong is told and not timed', async () => {
+    const page = await demo.open({
+      hash: TINY,
+      before: () => {
+        // y stays zero.
+        GPUComputePassEncoder.prototype.dispatchWorkgroups = () => undefined;
+      },
+    });
+    expect(await run(page, 'overhead')).toBe('Done: 0 of 3 checked and measured.');
+    for (const [, check, , micros] of await cells(page, 'overhead')) {
+      expect(check).toMatch(/^wrong: 128 values, [\d,]+ of bound/);
+      expect(micros).toBe('–');
+    }
   });
 
   test('a run is cancelled, and another one goes on from there', async () => {
