@@ -31,6 +31,8 @@ export function testInt8Rows(id: 'gemm_subgroup_matrix_i8' | 'gemm_dp4a_rows'): 
   beforeEach(({ skip }) => {
     const missing = kernel.tiers.filter((tier) => !context.gpu.caps.tiers.includes(tier));
     if (missing.length) skip(`the adapter lacks ${missing.join(', ')}`);
+    // Minutes of compilation; lavapipe runs all of it.
+    if (adapterId() === 'swiftshader') skip('SwiftShader compiles too slowly');
   });
 
   function variants(): readonly KernelConstants[] {
