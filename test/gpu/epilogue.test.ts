@@ -15,7 +15,7 @@ import {
   quantize,
   uploadWeights,
 } from '../../src/index.js';
-import { useGpu } from '../support/gpu.js';
+import { adapterId, useGpu } from '../support/gpu.js';
 import { halfToFloat, toHalf } from '../support/half.js';
 import { Random } from '../support/random.js';
 
@@ -176,7 +176,7 @@ describe('kernels that store four columns at a time', () => {
     const q = quantize(random.normals(n * k), { rows: n, cols: k, format: 'nvfp4' });
     using weights = await uploadWeights(context.gpu, q);
     const start = random.normals(m * n);
-    for (const yType of ['f32', 'f16'] as const) {
+    for (const yType of caps.tiers.includes('f16') ? (['f32', 'f16'] as const) : (['f32'] as const)) {
       const c: Case = {
         q,
         m,
@@ -192,7 +192,8 @@ describe('kernels that store four columns at a time', () => {
         expect(KERNELS[id].tiers.every((tier) => caps.tiers.includes(tier))).toBe(false);
         return;
       }
-      for (const SPLIT_K of [1, 3]) {
+      // SwiftShader takes many seconds to compile a large tile.
+      for (const SPLIT_K of adapterId() === 'swiftshader' ? [n % 2 ? 1 : 3] : [1, 3]) {
         const plan = planWith(id, { ...constants, SPLIT_K }, problem, caps);
         expect(await worstOf(weights, plan, c), `${plan.label} ${yType}`).toBeLessThanOrEqual(1);
       }
