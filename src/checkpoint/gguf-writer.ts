@@ -5,7 +5,7 @@
 import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { InvalidArgumentError } from '../errors.js';
-import { diskError } from './disk.js';
+import { checkPart, checkWritten, diskError, writeAt } from './disk.js';
 import { quote } from './strict-json.js';
 import { type GgufLayout, type GgufMetadata, type GgufTensorHeader, layoutGguf } from './write-gguf.js';
 
@@ -40,16 +40,10 @@ export class GgufWriter implements AsyncDisposable {
    * @throws CheckpointError where the disk does not take them
    */
   async write(tensor: string, bytes: Uint8Array, offset = 0): Promise<void> {
-    const { start, end } = this.#layout.ranges.get(tensor) ?? fail(`${quote(tensor)} is none of the tensors`);
-    if (!(Number.isSafeInteger(offset) && offset >= 0 && start + offset + bytes.length <= end)) {
-      const range = `bytes ${offset}..${offset + bytes.length}`;
-      fail(`${range} of tensor ${quote(tensor)} are not inside its ${end - start}`);
-    }
+    const place = this.#layout.ranges.get(tensor) ?? fail(`${quote(tensor)} is none of the tensors`);
+    checkPart(tensor, place, bytes, offset, fail);
     try {
-      for (let at = 0; at < bytes.length; ) {
-        const { bytesWritten } = await this.#handle.write(bytes, at, bytes.length - at, start + offset + at);
-        at += bytesWritten;
-      }
+      await writeAt(this.#handle, bytes, place.start + offset);
     } catch (cause) {
       throw diskError(this.#partial, cause);
     }
@@ -58,11 +52,8 @@ export class GgufWriter implements AsyncDisposable {
 
   /** Gives the file its name. @throws InvalidArgumentError while bytes are missing */
   async complete(): Promise<void> {
-    for (const [name, { start, end }] of this.#layout.ranges) {
-      const written = this.#written.get(name) ?? 0;
-      if (written !== end - start) {
-        fail(`${written} bytes of tensor ${quote(name)} were written, which has ${end - start}`);
-      }
+    for (const [name, place] of this.#layout.ranges) {
+      checkWritten(name, place, this.#written.get(name) ?? 0, fail);
     }
     try {
       await this.#handle.sync();

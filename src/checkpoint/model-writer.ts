@@ -11,7 +11,7 @@ import { constants, createReadStream } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { CheckpointError, InvalidArgumentError } from '../errors.js';
-import { diskError } from './disk.js';
+import { checkPart, checkWritten, diskError, type TensorPlace, writeAt } from './disk.js';
 import { Journal, readJournal } from './journal.js';
 import { MAX_SHARDS } from './shards.js';
 import { quote } from './strict-json.js';
@@ -64,10 +64,8 @@ interface Shard {
   renamed: boolean;
 }
 
-interface Place {
+interface Place extends TensorPlace {
   readonly shard: Shard;
-  readonly start: number;
-  readonly end: number;
   /** Bytes written so far. */
   written: number;
 }
@@ -132,19 +130,12 @@ export class ModelWriter implements AsyncDisposable {
    */
   async write(tensor: string, bytes: Uint8Array, offset = 0): Promise<void> {
     const place = this.#unfinished(tensor);
-    const { shard, start, end } = place;
-    if (!(Number.isSafeInteger(offset) && offset >= 0 && start + offset + bytes.length <= end)) {
-      const range = `bytes ${offset}..${offset + bytes.length}`;
-      fail(`${range} of tensor ${quote(tensor)} are not inside its ${end - start}`);
-    }
+    const { shard, start } = place;
+    checkPart(tensor, place, bytes, offset, fail);
     const path = this.#partial(shard);
     try {
       shard.handle ??= this.#openShard(shard);
-      const handle = await shard.handle;
-      for (let at = 0; at < bytes.length; ) {
-        const { bytesWritten } = await handle.write(bytes, at, bytes.length - at, start + offset + at);
-        at += bytesWritten;
-      }
+      await writeAt(await shard.handle, bytes, start + offset);
     } catch (cause) {
       throw diskError(path, cause);
     }
@@ -158,11 +149,9 @@ export class ModelWriter implements AsyncDisposable {
    */
   async finish(tensors: readonly string[], note: unknown = null): Promise<void> {
     for (const tensor of tensors) {
-      const { start, end, written } = this.#unfinished(tensor);
-      if (written !== end - start) {
-        fail(`${written} bytes of tensor ${quote(tensor)} were written, which has ${end - start}`);
-      }
-      this.#pendingBytes += written;
+      const place = this.#unfinished(tensor);
+      checkWritten(tensor, place, place.written, fail);
+      this.#pendingBytes += place.written;
     }
     for (const tensor of tensors) this.#finished.set(tensor, note);
     this.#pending.push({ tensors, note });
