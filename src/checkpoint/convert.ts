@@ -56,7 +56,8 @@ interface Member {
   readonly bytes: number;
 }
 
-const CHUNK_BYTES = 1 << 24;
+/** Bytes of a tensor that is kept in memory at a time. */
+const CHUNK_BYTES = 1 << 23;
 /** Models have 1024 at most; a file may say of every block that it is an expert. */
 const MAX_EXPERTS = 1 << 16;
 /** Problems that an error lists; a model has thousands of matrices, all with the same one perhaps. */
@@ -179,13 +180,22 @@ function keep(checkpoint: Checkpoint, tensor: StoredTensor): ConversionStep {
     matrix: undefined,
     tensors: [{ name, dtype, shape }],
     bytes: byteLength,
-    async run(write, options) {
-      for (let start = 0; start < byteLength; start += CHUNK_BYTES) {
-        const end = Math.min(start + CHUNK_BYTES, byteLength);
-        await write(name, await checkpoint.read(tensor, { ...options, start, end }), start);
-      }
-    },
+    run: (write, options) => copyTensor(checkpoint, tensor, write, options),
   };
+}
+
+/** Passes a tensor's stored bytes on, some at a time. */
+export async function copyTensor(
+  checkpoint: Checkpoint,
+  tensor: StoredTensor,
+  write: WriteBytes,
+  options?: ReadOptions,
+): Promise<void> {
+  const { name, byteLength } = tensor;
+  for (let start = 0; start < byteLength; start += CHUNK_BYTES) {
+    const end = Math.min(start + CHUNK_BYTES, byteLength);
+    await write(name, await checkpoint.read(tensor, { ...options, start, end }), start);
+  }
 }
 
 function writeUnit(

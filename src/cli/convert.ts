@@ -20,10 +20,11 @@ import { gptOssConfig } from '../checkpoint/writers/gpt-oss.js';
 import type { Convention } from '../checkpoint/writers/index.js';
 import { InvalidArgumentError } from '../errors.js';
 import { createGgufWriter, createModelWriter, type ModelFile } from '../node.js';
+import { runInterruptible } from './interruptible.js';
 import { jsonMembers, jsonObject } from './json-members.js';
 import { CONFIG, type Config, filesDigest, listFolder, readConfig } from './model-folder.js';
 import { isUrl, openModel } from './open-model.js';
-import { ProgressBar } from './progress.js';
+import { megabytes } from './progress.js';
 
 export interface ConvertOptions {
   output: string;
@@ -57,27 +58,16 @@ const OLD_CONFIG = 'hf_quant_config.json';
 
 /** The command: reports on the terminal, and is interrupted by Ctrl-C. */
 export async function convert(source: string, options: ConvertOptions): Promise<void> {
-  const interrupt = new AbortController();
-  const onInterrupt = () => interrupt.abort();
-  process.once('SIGINT', onInterrupt);
-  const bar = new ProgressBar();
-  try {
-    const summary = await convertModel(source, options, {
-      signal: interrupt.signal,
-      onStart: (total) => bar.start(total),
-      onProgress: (done, name) => bar.update(done, name),
-    });
-    bar.stop();
-    console.log(options.json ? JSON.stringify(summary, null, 2) : describe(summary));
-  } catch (error) {
-    bar.stop();
-    if (!interrupt.signal.aborted) throw error;
-    const next = options.to === 'gguf' ? 'nothing is left of it' : 'the same command goes on from here';
-    process.stderr.write(`interrupted; ${next}\n`);
-    process.exitCode = 130;
-  } finally {
-    process.off('SIGINT', onInterrupt);
-  }
+  await runInterruptible({
+    run: (signal, bar) =>
+      convertModel(source, options, {
+        signal,
+        onStart: (total) => bar.start(total),
+        onProgress: (done, name) => bar.update(done, name),
+      }),
+    left: options.to === 'gguf' ? 'nothing is left of it' : 'the same command goes on from here',
+    print: (summary) => (options.json ? JSON.stringify(summary, null, 2) : describe(summary)),
+  });
 }
 
 export interface ConvertRun {
@@ -316,7 +306,6 @@ function keptTensors(steps: readonly ConversionStep[]): string[] {
 const LISTED = 8;
 
 function describe(s: ConvertSummary): string {
-  const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
   const names = (list: readonly string[]) =>
     `${list.slice(0, LISTED).join(', ')}${list.length > LISTED ? `, … (${list.length})` : ''}`;
   return [

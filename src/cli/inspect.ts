@@ -1,6 +1,7 @@
 import Table from 'cli-table3';
 import type { Checkpoint, MatrixInfo } from '../checkpoint/open.js';
 import { openModel } from './open-model.js';
+import { megabytes } from './progress.js';
 
 export interface InspectOptions {
   json?: boolean;
@@ -94,5 +95,3 @@ function print(checkpoint: Checkpoint, { json }: InspectOptions): void {
     console.log(`cannot be loaded: ${refusedName} (${producer}): ${error.message}`);
   }
 }
-
-const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;

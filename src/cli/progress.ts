@@ -26,3 +26,5 @@ export class ProgressBar {
     this.#bar.stop();
   }
 }
+
+export const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import packageJson from '../../package.json' with { type: 'json' };
 import type { StoredTensor } from '../checkpoint/container.js';
+import { copyTensor } from '../checkpoint/convert.js';
 import type { Checkpoint } from '../checkpoint/open.js';
 import { matrixParts } from '../checkpoint/producers/canonical.js';
 import { CheckpointError, InvalidArgumentError, UnsupportedError } from '../errors.js';
@@ -13,9 +14,10 @@ import { createModelWriter, type ModelFile, type ModelWriter, openCheckpointFile
 import { addSums, type ErrorSums, NO_ERROR, sqnrOf } from '../quantize/metrics.js';
 import type { QuantizeSpec } from '../quantize/options.js';
 import { type GpuOptions, openGpu } from './gpu-options.js';
+import { runInterruptible } from './interruptible.js';
 import { CONFIG, type Config, filesDigest, listFolder, readConfig } from './model-folder.js';
 import { Slots, settled } from './parallel.js';
-import { ProgressBar } from './progress.js';
+import { megabytes } from './progress.js';
 import {
   copiedHeader,
   isPlanned,
@@ -73,36 +75,22 @@ export interface QuantizeSummary {
   readonly peakMemory: number;
 }
 
-/** Bytes of a tensor that is copied in memory at a time. */
-const CHUNK_BYTES = 2 ** 23;
 /** The command: reports on the terminal, and is interrupted by Ctrl-C. */
 export async function quantize(model: string, options: QuantizeCommandOptions): Promise<void> {
-  const interrupt = new AbortController();
-  const onInterrupt = () => {
-    process.stderr.write('\nstopping …\n');
-    interrupt.abort();
-  };
-  process.once('SIGINT', onInterrupt);
-  const bar = new ProgressBar();
-  try {
-    const summary = await quantizeModel(model, options, {
-      signal: interrupt.signal,
-      onStart: (device, total) => {
-        if (!options.json) process.stderr.write(`quantizing on ${device}\n`);
-        bar.start(total);
-      },
-      onProgress: (done, name) => bar.update(done, name),
-    });
-    bar.stop();
-    console.log(options.json ? JSON.stringify(summary, null, 2) : describe(summary));
-  } catch (error) {
-    bar.stop();
-    if (!interrupt.signal.aborted) throw error;
-    process.stderr.write('interrupted; the same command goes on after the last finished matrix\n');
-    process.exitCode = 130;
-  } finally {
-    process.off('SIGINT', onInterrupt);
-  }
+  await runInterruptible({
+    run: (signal, bar) =>
+      quantizeModel(model, options, {
+        signal,
+        onStart: (device, total) => {
+          if (!options.json) process.stderr.write(`quantizing on ${device}\n`);
+          bar.start(total);
+        },
+        onProgress: (done, name) => bar.update(done, name),
+      }),
+    stopping: 'stopping …',
+    left: 'the same command goes on after the last finished matrix',
+    print: (summary) => (options.json ? JSON.stringify(summary, null, 2) : describe(summary)),
+  });
 }
 
 export interface QuantizeRun {
@@ -316,7 +304,11 @@ async function runSteps(plan: QuantizePlan, run: Steps): Promise<Map<string, Err
       await writer.finish(names, error);
       errors.set(tensor.name, error);
     } else {
-      await copyTensor(step, run);
+      const copy = async (name: string, bytes: Uint8Array, offset: number) => {
+        await writer.write(name, bytes, offset);
+        run.tell(bytes.length, name);
+      };
+      await copyTensor(run.checkpoint, step, copy, { signal });
       await writer.finish(names);
     }
   };
@@ -363,14 +355,6 @@ async function quantizeMatrix(
     }),
   );
   return sums.reduce(addSums, NO_ERROR);
-}
-
-async function copyTensor(tensor: StoredTensor, { checkpoint, writer, signal, tell }: Steps): Promise<void> {
-  for (let start = 0; start < tensor.byteLength; start += CHUNK_BYTES) {
-    const end = Math.min(start + CHUNK_BYTES, tensor.byteLength);
-    await writer.write(tensor.name, await checkpoint.read(tensor, { start, end, signal }), start);
-    tell(end - start, tensor.name);
-  }
 }
 
 interface Outcome {
@@ -446,7 +430,6 @@ const LISTED = 4;
 
 function describe(s: QuantizeSummary): string {
   const decibels = (value: number | null) => (value === null ? 'nothing lost' : `${value.toFixed(2)} dB`);
-  const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
   const names = (list: readonly string[]) =>
     `${list.slice(0, LISTED).join(', ')}${list.length > LISTED ? `, … (${list.length})` : ''}`;
   return [
