@@ -1,6 +1,6 @@
 /** What each way to hold FP4 costs beside plain MXFP4, on one layer. */
 import { type Spread, scaled } from '../bench/stats.js';
-import { type AdapterInfo, DeviceLostError, Fp4Error, UnsupportedError } from '../src/index.js';
+import type { AdapterInfo } from '../src/index.js';
 import { barChart, showChart } from './charts.js';
 import { type Column, dataTable, element, find, nextTask } from './dom.js';
 import { type Provenance, provenance, showExports } from './export.js';
@@ -8,30 +8,22 @@ import { csvLine, percent, percentOver, significant, withSpread } from './format
 import { createCopy, Sampler, spreadOf, type Workload } from './measure.js';
 import { type Check, Layer, type Product } from './products.js';
 import { BASE, RECIPES, type Recipe } from './recipes.js';
+import { Refusals } from './refusals.js';
+import { checkedRow, checkText, failedRow, isRight, type RecipeRow, wrongRow } from './rows.js';
 import type { RunContext } from './run.js';
 import { type Settings, toHash } from './settings.js';
 
 /** What the authors of MBS measured for it, on average. */
 const PAPER_OVERHEAD = 1.062;
 
-export interface OverheadRow {
-  readonly recipe: string;
-  readonly label: string;
-  /** Only what is right is timed: `wrong` was outside its bound, `refused` cannot run here, `failed` did not. */
-  readonly status: 'ok' | 'wrong' | 'refused' | 'failed';
-  readonly note?: string;
-  readonly kernel?: string;
-  readonly reason?: string;
-  readonly check?: Check;
-  /** µs of all, of making x ready, and of the rest. */
-  readonly total?: Spread;
+export interface OverheadRow extends RecipeRow {
+  /** µs of making x ready, and of the rest. */
   readonly convert?: Spread;
   readonly gemm?: Spread;
   /** Time by that of the base in the same round. */
   readonly ratio?: Spread;
   readonly gigabytesPerSecond?: number;
   readonly ofCopy?: number;
-  readonly teraflops?: number;
 }
 
 export interface OverheadResult {
@@ -51,12 +43,10 @@ export async function measureOverhead(context: RunContext, settings: Settings): 
   const { m, n, k, rounds } = settings;
   const recipes = RECIPES.filter(({ id }) => settings.formats.includes(id));
   const steps = 2 * recipes.length + rounds;
-  const refusals: string[] = [];
-  const refuse = (event: GPUUncapturedErrorEvent) => void refusals.push(event.error.message);
-  gpu.device.addEventListener('uncapturederror', refuse);
+  const refusals = new Refusals(gpu.device);
   const sampler = new Sampler(gpu);
   const products: Product[] = [];
-  const cleanUp: { destroy(): unknown }[] = [sampler];
+  const cleanUp: { destroy(): unknown }[] = [refusals, sampler];
   try {
     progress(0, steps, 'Making x and weights');
     await nextTask();
@@ -74,8 +64,8 @@ export async function measureOverhead(context: RunContext, settings: Settings): 
         progress(2 * i + 1, steps, `${recipe.label}: comparing with the CPU`);
         await nextTask();
         const check = await product.check();
-        if (refusals.length) throw new UnsupportedError('demo', refusals.splice(0).join('; '));
-        if (check.errorOfBound <= 1) {
+        refusals.throwIfAny();
+        if (isRight(check)) {
           checks.set(product, check);
           products.push(product);
         } else rows.set(recipe, wrongRow(product, check));
@@ -98,7 +88,7 @@ export async function measureOverhead(context: RunContext, settings: Settings): 
       progress(2 * recipes.length + done, steps, 'Measuring, all in turns'),
     );
     // Work that the device refuses takes no time at all, and would be the fastest of all.
-    if (refusals.length) throw new UnsupportedError('demo', refusals.join('; '));
+    refusals.throwIfAny();
     const copyRate = copy.bytes / spreadOf(samples[0]!).median / 1e9;
     const base = products.findIndex(({ recipe }) => recipe === BASE);
     products.forEach((product, i) => {
@@ -107,14 +97,9 @@ export async function measureOverhead(context: RunContext, settings: Settings): 
       const { median } = spreadOf(seconds);
       const gigabytesPerSecond = product.bytes / median / 1e9;
       const microseconds = (at: number) => scaled(spreadOf(samples[at]!), 1e6);
-      const { recipe, kernel, reason } = product;
-      rows.set(recipe, {
-        recipe: recipe.id,
-        label: recipe.label,
+      rows.set(product.recipe, {
+        ...checkedRow(product, checks.get(product)!),
         status: 'ok',
-        kernel,
-        reason,
-        check: checks.get(product)!,
         total: microseconds(total),
         ...(convert !== undefined && { convert: microseconds(convert) }),
         ...(gemm !== undefined && { gemm: microseconds(gemm) }),
@@ -136,36 +121,8 @@ export async function measureOverhead(context: RunContext, settings: Settings): 
       rows: recipes.map((recipe) => rows.get(recipe)!),
     };
   } finally {
-    gpu.device.removeEventListener('uncapturederror', refuse);
     await Promise.all(cleanUp.map((made) => made.destroy()));
   }
-}
-
-const about = ({ id, label }: Recipe) => ({ recipe: id, label });
-
-function wrongRow({ recipe, kernel, reason }: Product, check: Check): OverheadRow {
-  return {
-    ...about(recipe),
-    status: 'wrong',
-    kernel,
-    reason,
-    check,
-    note: 'outside its bound, so not timed',
-  };
-}
-
-/** @throws what is no failure of one recipe */
-export function failedRow(recipe: Recipe, error: unknown): OverheadRow {
-  if (!(error instanceof Fp4Error) || error instanceof DeviceLostError) throw error;
-  const status = error instanceof UnsupportedError ? 'refused' : 'failed';
-  return { ...about(recipe), status, note: error.message };
-}
-
-/** What the check column says. */
-export function checkText(check: Check | undefined, note = ''): string {
-  if (!check) return note;
-  const verdict = check.errorOfBound <= 1 ? 'checked' : 'wrong';
-  return `${verdict}: ${check.values} values, ${significant(check.errorOfBound, 2)} of bound`;
 }
 
 const COLUMNS: readonly Column<OverheadRow>[] = [

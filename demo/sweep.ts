@@ -1,32 +1,23 @@
 /** Time and throughput of one layer over the rows of x, and which kernel the plan chose where. */
-import { type Spread, scaled } from '../bench/stats.js';
-import { type AdapterInfo, UnsupportedError } from '../src/index.js';
+import { scaled } from '../bench/stats.js';
+import type { AdapterInfo } from '../src/index.js';
 import { kernelChart, lineChart, showChart } from './charts.js';
 import { type Column, dataTable, element, find, nextTask } from './dom.js';
 import { type Provenance, provenance, showExports } from './export.js';
 import { csvLine, significant, withSpread } from './format.js';
 import { Sampler, spreadOf } from './measure.js';
-import { checkText, failedRow } from './overhead.js';
 import { type Check, Layer, type Product } from './products.js';
 import { RECIPES, type Recipe } from './recipes.js';
+import { Refusals } from './refusals.js';
+import { checkedRow, checkText, failedRow, isRight, type RecipeRow, wrongRow } from './rows.js';
 import type { RunContext } from './run.js';
 import { type Settings, toHash } from './settings.js';
 
 /** Samples a point: a line needs fewer than a comparison of its ends. */
 const MOST_ROUNDS = 7;
 
-export interface SweepRow {
+export interface SweepRow extends RecipeRow {
   readonly m: number;
-  readonly recipe: string;
-  readonly label: string;
-  readonly status: 'ok' | 'wrong' | 'refused' | 'failed';
-  readonly note?: string;
-  readonly kernel?: string;
-  readonly reason?: string;
-  readonly check?: Check;
-  /** µs */
-  readonly total?: Spread;
-  readonly teraflops?: number;
 }
 
 export interface SweepResult {
@@ -66,9 +57,7 @@ export async function measureSweep(
   const rounds = Math.min(settings.rounds, MOST_ROUNDS);
   const recipes = sweepRecipes(settings.formats);
   const rows: SweepRow[] = [];
-  const refusals: string[] = [];
-  const refuse = (event: GPUUncapturedErrorEvent) => void refusals.push(event.error.message);
-  gpu.device.addEventListener('uncapturederror', refuse);
+  const refusals = new Refusals(gpu.device);
   const sampler = new Sampler(gpu);
   let layer: Layer | undefined;
   try {
@@ -94,27 +83,24 @@ export async function measureSweep(
             const product = await layer.prepare(recipe, m, settings.x);
             const check = await product.check();
             products.push({ product, check });
-            if (refusals.length) throw new UnsupportedError('demo', refusals.splice(0).join('; '));
+            refusals.throwIfAny();
           } catch (error) {
             others.push({ ...failedRow(recipe, error), m });
           }
         }
-        const right = products.filter(({ check }) => check.errorOfBound <= 1);
-        for (const { product, check } of products.filter(({ check }) => !(check.errorOfBound <= 1)))
-          others.push({
-            ...describe(product, check, m),
-            status: 'wrong',
-            note: 'outside its bound, so not timed',
-          });
+        const right = products.filter(({ check }) => isRight(check));
+        for (const { product, check } of products) {
+          if (!isRight(check)) others.push({ ...wrongRow(product, check), m });
+        }
         progress(i, sizes.length, `m = ${m}: measuring`);
         const works = right.map(({ product }) => product.total);
         if (works[0] && i === 0) await sampler.warmUp(works[0], signal);
         const samples = await sampler.rounds(works, rounds, signal);
-        if (refusals.length) throw new UnsupportedError('demo', refusals.join('; '));
+        refusals.throwIfAny();
         right.forEach(({ product, check }, at) => {
           const total = scaled(spreadOf(samples[at]!), 1e6);
           const teraflops = (2 * m * n * k) / total.median / 1e6;
-          rows.push({ ...describe(product, check, m), status: 'ok', total, teraflops });
+          rows.push({ ...checkedRow(product, check), m, status: 'ok', total, teraflops });
         });
         rows.push(...others);
       } finally {
@@ -124,20 +110,11 @@ export async function measureSweep(
     }
     return result();
   } finally {
-    gpu.device.removeEventListener('uncapturederror', refuse);
+    refusals.destroy();
     sampler.destroy();
     await layer?.destroy();
   }
 }
-
-const describe = ({ recipe, kernel, reason }: Product, check: Check, m: number) => ({
-  m,
-  recipe: recipe.id,
-  label: recipe.label,
-  kernel,
-  reason,
-  check,
-});
 
 const COLUMNS: readonly Column<SweepRow>[] = [
   { title: 'm', cell: ({ m }) => String(m) },
