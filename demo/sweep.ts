@@ -73,6 +73,7 @@ export async function measureSweep(
     });
     for (const [i, m] of sizes.entries()) {
       progress(i, sizes.length, `m = ${m}: compiling and comparing with the CPU`);
+      const prepared: Product[] = [];
       const products: { product: Product; check: Check }[] = [];
       const others: SweepRow[] = [];
       try {
@@ -81,9 +82,10 @@ export async function measureSweep(
           signal.throwIfAborted();
           try {
             const product = await layer.prepare(recipe, m, settings.x);
+            prepared.push(product);
             const check = await product.check();
-            products.push({ product, check });
             refusals.throwIfAny();
+            products.push({ product, check });
           } catch (error) {
             others.push({ ...failedRow(recipe, error), m });
           }
@@ -104,7 +106,7 @@ export async function measureSweep(
         });
         rows.push(...others);
       } finally {
-        for (const { product } of products) product.destroy();
+        for (const product of prepared) product.destroy();
       }
       onRows(result());
     }

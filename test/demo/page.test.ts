@@ -141,6 +141,25 @@ describe('overhead and sweep', () => {
     }
   });
 
+  test('what the device refuses has one row, and is not timed', async () => {
+    const page = await demo.open({
+      hash: TINY,
+      before: () => {
+        // More workgroups than any device takes.
+        const dispatch = GPUComputePassEncoder.prototype.dispatchWorkgroups;
+        GPUComputePassEncoder.prototype.dispatchWorkgroups = function (this: GPUComputePassEncoder) {
+          dispatch.call(this, 2 ** 31);
+        };
+      },
+    });
+    await run(page, 'sweep');
+    const rows = await cells(page, 'sweep');
+    const names = rows.map(([m, weights]) => `${m} ${weights}`);
+    expect(names.length).toBeGreaterThan(0);
+    expect(new Set(names).size).toBe(names.length);
+    for (const [, , micros] of rows) expect(micros).toBe('–');
+  });
+
   test('a run is cancelled, and another one goes on from there', async () => {
     const page = await demo.open({ hash: TINY.replace('rounds=2', 'rounds=99') });
     await page.locator('#overhead .run').click();
