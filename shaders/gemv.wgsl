@@ -30,7 +30,7 @@
 // 37.3; four 6.4, 13.0, 38.0. In f32 more than one is 3 to 10 % slower, except where n is small (5.2 → 4.95 at 1024).
 // Lost: loops over k with a bound from the problem, about a tenth slower; codes asked for before x; eight rows of x at a
 // time, 18.0 at m = 8; all of x at once at m = 4, 12.3; 512 threads, 6.9 and 43; 64 threads, 11 and 39.
-// At m = 4 the likely limit is x: every workgroup reads all of it, in all twice the bytes of the weights.
+// At m = 4 18 shapes of workgroups, slabs, halves and f32 take 10.0 to 20: what limits it is not known.
 
 @group(0) @binding(2) var<storage, read> w_codes: array<vec4<u32>>;
 
