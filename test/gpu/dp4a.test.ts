@@ -3,7 +3,6 @@ import { describe, expect, test } from 'vitest';
 import type { ActivationOptions } from '../../src/gemm/activations.js';
 import { refusal } from '../../src/gemm/kernels/index.js';
 import { problemReference, worstError } from '../../src/gemm/reference.js';
-import { createStorageBuffer, readBuffer } from '../../src/gpu/buffers.js';
 import {
   createGemm,
   encodeE2M1,
@@ -20,6 +19,7 @@ import {
   uploadWeights,
 } from '../../src/index.js';
 import { adapterId, useGpu } from '../support/gpu.js';
+import { multiplyOn } from '../support/multiply.js';
 import { Random } from '../support/random.js';
 
 const context = useGpu();
@@ -54,31 +54,7 @@ async function multiply({ x, q, m, bias, y, options }: Case, constants: KernelCo
     weights,
     plan: planWith('gemm_dp4a', constants, problem, gpu.caps),
   });
-  const size = m * q.rows;
-  const buffers = {
-    x: createStorageBuffer(gpu.device, 'x', options.x === 'f16' ? halves(x) : x),
-    y: createStorageBuffer(gpu.device, 'y', y ?? new Float32Array(size).fill(Number.NaN)),
-    ...(bias && { bias: createStorageBuffer(gpu.device, 'bias', bias) }),
-  };
-  const encoder = gpu.device.createCommandEncoder();
-  const pass = encoder.beginComputePass();
-  gemm.encode(pass, buffers);
-  pass.end();
-  gpu.device.queue.submit([encoder.finish()]);
-  const result = new Float32Array(await readBuffer(gpu.device, buffers.y, size * 4));
-  for (const buffer of Object.values(buffers)) buffer.destroy();
-  return { result, problem };
-}
-
-/** Values that f16 holds, to f16. */
-function halves(values: Float32Array): Uint16Array {
-  return Uint16Array.from(values, (value) => {
-    const magnitude = Math.abs(value);
-    if (magnitude === 0) return 0;
-    const exponent = Math.floor(Math.log2(magnitude));
-    const fraction = (magnitude / 2 ** exponent - 1) * 1024;
-    return (value < 0 ? 0x8000 : 0) | ((exponent + 15) << 10) | fraction;
-  });
+  return { result: await multiplyOn(gpu, gemm, { x, bias, y }), problem };
 }
 
 /** Largest error in parts of the bound. */

@@ -17,6 +17,7 @@ import {
 } from '../../src/index.js';
 import { adapterId, useGpu } from '../support/gpu.js';
 import { halfToFloat, toHalf } from '../support/half.js';
+import { multiplyOn } from '../support/multiply.js';
 import { Random } from '../support/random.js';
 
 const context = useGpu();
@@ -46,23 +47,8 @@ const optionsOf = ({ m, xType = 'f32', yType = 'f32', bias, before, activations 
 /** y of a plan. */
 async function product(weights: GpuWeights, plan: GemmPlan, c: Case): Promise<Float32Array> {
   const { gpu } = context;
-  const { x, m, xType = 'f32', yType = 'f32', bias, before } = c;
-  const n = c.q.rows;
   using gemm = await createGemm(gpu, { ...optionsOf(c), weights, plan });
-  const start = before ?? new Float32Array(m * n).fill(Number.NaN);
-  const buffers = {
-    x: createStorageBuffer(gpu.device, 'x', xType === 'f16' ? toHalf(x) : x),
-    y: createStorageBuffer(gpu.device, 'y', yType === 'f16' ? toHalf(start) : start),
-    ...(bias && { bias: createStorageBuffer(gpu.device, 'bias', bias) }),
-  };
-  const encoder = gpu.device.createCommandEncoder();
-  const pass = encoder.beginComputePass();
-  gemm.encode(pass, buffers);
-  pass.end();
-  gpu.device.queue.submit([encoder.finish()]);
-  const bytes = await readBuffer(gpu.device, buffers.y);
-  for (const buffer of Object.values(buffers)) buffer.destroy();
-  return yType === 'f16' ? halfToFloat(new Uint16Array(bytes, 0, m * n)) : new Float32Array(bytes, 0, m * n);
+  return multiplyOn(gpu, gemm, { x: c.x, bias: c.bias, y: c.before });
 }
 
 /** The largest error of a plan in parts of the bound. */

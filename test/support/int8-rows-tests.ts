@@ -4,7 +4,6 @@ import { E2M1_VALUES } from '../../src/formats/e2m1.js';
 import { INT8_MOST_K, int8BlockScales, int8Rounded, int8Snr } from '../../src/gemm/int8-weights.js';
 import { describeShader, refusal } from '../../src/gemm/kernels/index.js';
 import { problemReference, worstError } from '../../src/gemm/reference.js';
-import { createStorageBuffer, readBuffer } from '../../src/gpu/buffers.js';
 import type { Probe } from '../../src/gpu/probe.js';
 import {
   createGemm,
@@ -20,7 +19,7 @@ import {
   uploadWeights,
 } from '../../src/index.js';
 import { adapterId, useGpu } from './gpu.js';
-import { toHalf } from './half.js';
+import { multiplyOn } from './multiply.js';
 import { Random } from './random.js';
 
 /** Defines the tests of a kernel. */
@@ -215,19 +214,7 @@ export function testInt8Rows(id: 'gemm_subgroup_matrix_i8' | 'gemm_dp4a_rows'): 
     const { int8Snr: _, ...problem } = problemOf(weights, options);
     const plan = planWith(id, constants, problem, gpu.caps);
     using gemm = await createGemm(gpu, { ...options, weights, plan });
-    const size = m * q.rows;
-    const buffers = {
-      x: createStorageBuffer(gpu.device, 'x', type ? toHalf(x) : x),
-      y: createStorageBuffer(gpu.device, 'y', y ?? new Float32Array(size).fill(Number.NaN)),
-      ...(bias && { bias: createStorageBuffer(gpu.device, 'bias', bias) }),
-    };
-    const encoder = gpu.device.createCommandEncoder();
-    const pass = encoder.beginComputePass();
-    gemm.encode(pass, buffers);
-    pass.end();
-    gpu.device.queue.submit([encoder.finish()]);
-    const result = new Float32Array(await readBuffer(gpu.device, buffers.y, size * 4));
-    for (const buffer of Object.values(buffers)) buffer.destroy();
+    const result = await multiplyOn(gpu, gemm, { x, bias, y });
     const shader = describeShader(kernel, constants, problem, await gpu.probe(), await gpu.uniformSource());
     return { result, problem, modules: shader.modules.map(({ name }) => name) };
   }

@@ -10,9 +10,10 @@ import {
   type ModelWriter,
   type ModelWriterOptions,
 } from '../../../src/checkpoint/model-writer.js';
-import { CheckpointError, Fp4Error, InvalidArgumentError } from '../../../src/errors.js';
+import { CheckpointError, InvalidArgumentError } from '../../../src/errors.js';
 import { openCheckpointFile } from '../../../src/node.js';
 import { safetensorsFile, u8 } from '../../support/checkpoint-files.js';
+import { rejection } from '../../support/rejection.js';
 
 /** Operations of the disk until one fails; counted in everything that changes something. */
 const disk = vi.hoisted(() => ({ left: Number.POSITIVE_INFINITY, code: 'ENOSPC' }));
@@ -142,15 +143,6 @@ async function expectModel(directory: string): Promise<void> {
     expect(Buffer.from(await checkpoint.read(tensor))).toEqual(Buffer.from(BYTES.get(tensor.name)!));
   }
 }
-
-const rejection = async (promise: Promise<unknown>): Promise<Fp4Error> => {
-  const error = await promise.then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  expect(error).toBeInstanceOf(Fp4Error);
-  return error as Fp4Error;
-};
 
 describe('a model in parts', () => {
   it('is what was written, in files of the size asked for, with an index', async () => {

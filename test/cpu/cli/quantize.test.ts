@@ -18,7 +18,7 @@ import { afterEach, beforeEach, describe, expect, it, test } from 'vitest';
 import { readMatrix } from '../../../src/checkpoint/matrix-source.js';
 import { readSafetensorsHeader } from '../../../src/checkpoint/safetensors.js';
 import { type QuantizeCommandOptions, type QuantizeRun, quantizeModel } from '../../../src/cli/quantize.js';
-import { Fp4Error, InvalidArgumentError } from '../../../src/errors.js';
+import { InvalidArgumentError } from '../../../src/errors.js';
 import type { QuantizedMatrix } from '../../../src/matrix/quantized-matrix.js';
 import { openCheckpointFile, openFile } from '../../../src/node.js';
 import { errorMetrics } from '../../../src/quantize/metrics.js';
@@ -27,6 +27,7 @@ import { expectSameElements, expectSameMatrix } from '../../support/bytes.js';
 import { bf16, f32, safetensorsFile } from '../../support/checkpoint-files.js';
 import { WHOLE } from '../../support/gguf-samples.js';
 import { expertValues, type ModelFolder, smallModel, writeModel } from '../../support/model-folder.js';
+import { rejection } from '../../support/rejection.js';
 
 let folder: string;
 let model: string;
@@ -43,15 +44,6 @@ type Rules = Partial<QuantizeCommandOptions>;
 
 const run = (options: Rules = {}, how?: QuantizeRun) =>
   quantizeModel(model, { output: out, format: 'mxfp4', gpu: 'off', threads: 0, ...options }, how);
-
-const rejection = async (promise: Promise<unknown>): Promise<Fp4Error> => {
-  const error = await promise.then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  expect(error).toBeInstanceOf(Fp4Error);
-  return error as Fp4Error;
-};
 
 async function contents(directory: string): Promise<Map<string, string>> {
   const names = (await readdir(directory)).sort();
