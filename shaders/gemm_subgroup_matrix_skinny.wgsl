@@ -13,19 +13,25 @@
 // The grid is (x, y, z): tiles of n over x and y together, SPLIT_K parts of k over z.
 //
 // Shared: SUBGROUPS · max(TILE_N · 80, MMA_M · TILE_N · 4) bytes. Registers: 2 · FRAGMENTS_M · MMA_M · MMA_N /
-// SUBGROUP_SIZE for sums, 5 or 6 · AHEAD for codes, 8 · FRAGMENTS_M for x, about 40 besides.
+// SUBGROUP_SIZE for sums, 5 or 6 · (AHEAD + 1) for codes, 8 · FRAGMENTS_M for x, about 40 besides.
 // Features: subgroups, shader-f16, chromium-experimental-subgroup-matrix.
 // Error: as gemm_subgroup_matrix.wgsl with f16 elements.
 //
-// Measured on an H200, mxfp4, n = k = 4096, µs, m = 16, 32: with the conversion of x 12.6, 15.6, alone 9.6, 12.4. All
-// eight rounds written out; two rounds: 15.3, 18.9 (with a conversion that took 1 longer). Neighbouring subgroups with
-// neighbouring chunks instead of runs of their own: 0.1 to 0.5 more. 4096 × 14336, m = 16, MBS 128 and nvfp4, all 28
-// rounds written out 33.5 and 36.0, eight 43.0 and 45.3.
-// At m = 16 it is latency: without reading weights 12.6, without reading x 13.9 (of 14.4), without decoding 14.3.
-// Lost: 64 columns a workgroup, 21.4 and with k in two parts 17.1 (m = 16); fragments of x one or two rounds ahead, level
-// to 0.4 more; rows of f16 x as they are, 16.6 and 28; scales of four chunks by one load and shuffles, level; several
-// threads to a sum at the end, 13.7 (m = 16). Four fragments of rows: every workgroup reads all of x, so that m = 64 took
-// 21.3 and at 14336 × 4096 and 4096 × 14336 68 and 67, tiles of gemm_subgroup_matrix.wgsl 21.9, 49 and 48.
+// Measured on an H200, mxfp4, n = k = 4096, µs, m = 16, 32: with the conversion of x 12.4, 14.7, alone 8.7, 10.8. Without
+// reading w and x 6.3, 7.0; without x 8.5, 9.3; without w 8.5, 10.4; without decoding 9.5, 11.4 of 9.4, 11.2.
+//
+// Indices are cut by &, not by %: that is a function with a division in it, behind which the driver no longer knows how
+// large an index is: `subgroup_id % SUBGROUPS` alone takes m = 32 from 11.1 to 12.1, four fragments of rows from 17.2 to
+// 19.4. (Where indices of workgroup memory are sums and products, compilers leave out checks behind % and + only:
+// gemm_dp4a_rows.wgsl takes 786 instead of 705 with &.) One branch at the end, not one in another: 11.2 from 12.5.
+// All of the rounds are written out: eight of 28 took 43 instead of 33 (4096 × 14336, m = 16). One round of codes ahead
+// 9.9, 11.7, three 9.1, 11.7, all eight 9.6, 11.9; codes asked for after the barrier 10.1, 11.9, x after it 10.3, 13.6.
+// Neighbouring subgroups with neighbouring chunks instead of runs of their own: 0.1 to 0.5 more.
+// Level: fragments of x a round ahead, scales of four chunks by one load, fragments of eight columns, sums at the end
+// written out. Lost: 64 columns a workgroup, 21.4 and with k in two parts 17.1 (m = 16); rows of f16 x as they are, 16.6
+// and 28; several threads to a sum at the end, 13.7 (m = 16). Four fragments of rows: every workgroup reads all of x, so
+// that m = 64 takes 16.9 to 20, and took 68 and 67 at 14336 × 4096 and 4096 × 14336: tiles of gemm_subgroup_matrix.wgsl
+// 18, 49 and 48.
 
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
 @group(0) @binding(7) var<storage, read> x_scales: array<f32>;
@@ -70,7 +76,7 @@ fn load_w(row: u32, chunk: u32) -> Chunk {
 }
 
 fn put_chunk(subgroup: u32, row: u32, w: Chunk, w_row: u32, largest: u32, chunk: u32) {
-  let i = w_row % 32u / 8u;
+  let i = (w_row & 31u) / 8u;
   var low = chunk_half_scale(w, 0u, i, largest);
   var high = chunk_half_scale(w, 1u, i, largest);
   if (RAGGED && chunk >= CHUNKS) {
@@ -78,8 +84,8 @@ fn put_chunk(subgroup: u32, row: u32, w: Chunk, w_row: u32, largest: u32, chunk:
     high = vec2<f16>();
   }
   // Cut here, as compilers do not see through calls that indices are in range.
-  let part = subgroup % SUBGROUPS;
-  let at = row % TILE_N * ROW;
+  let part = subgroup & (SUBGROUPS - 1u);
+  let at = (row & (TILE_N - 1u)) * ROW;
   parts[part][at] = halves8(w.codes.x, low);
   parts[part][at + 1u] = halves8(w.codes.y, low);
   parts[part][at + 2u] = halves8(w.codes.z, high);
@@ -107,26 +113,24 @@ fn store_sums(
   s1: Sum,
 ) {
   workgroupBarrier();
-  subgroupMatrixStore<row_major>(&parts[subgroup % SUBGROUPS], 0u, s0, TILE_N / 4u);
-  subgroupMatrixStore<row_major>(&parts[subgroup % SUBGROUPS], MMA_N / 4u, s1, TILE_N / 4u);
+  subgroupMatrixStore<row_major>(&parts[subgroup & (SUBGROUPS - 1u)], 0u, s0, TILE_N / 4u);
+  subgroupMatrixStore<row_major>(&parts[subgroup & (SUBGROUPS - 1u)], MMA_N / 4u, s1, TILE_N / 4u);
   workgroupBarrier();
-  if (thread < QUADS) {
+  let row = first_row + thread / (TILE_N / 4u);
+  let col = first_col + (thread & (TILE_N / 4u - 1u)) * 4u;
+  if (thread < QUADS && row < problem.m && col < problem.n) {
     var sum = vec4<f32>();
     for (var s = 0u; s < SUBGROUPS; s++) {
       sum += bitcast<vec4<f32>>(parts[s][thread]);
     }
-    let row = first_row + thread / (TILE_N / 4u);
-    let col = first_col + thread % (TILE_N / 4u) * 4u;
-    if (row < problem.m && col < problem.n) {
-      sum *= x_scale;
-      let y4 = vec4<f32>(
-        undo_half_scale(sum.x, largest & 0xFFu),
-        undo_half_scale(sum.y, (largest >> 8u) & 0xFFu),
-        undo_half_scale(sum.z, (largest >> 16u) & 0xFFu),
-        undo_half_scale(sum.w, largest >> 24u),
-      );
-      epilogue4(y4, row, col);
-    }
+    sum *= x_scale;
+    let y4 = vec4<f32>(
+      undo_half_scale(sum.x, largest & 0xFFu),
+      undo_half_scale(sum.y, (largest >> 8u) & 0xFFu),
+      undo_half_scale(sum.z, (largest >> 16u) & 0xFFu),
+      undo_half_scale(sum.w, largest >> 24u),
+    );
+    epilogue4(y4, row, col);
   }
 }
 
@@ -138,7 +142,7 @@ fn main(
   @builtin(subgroup_id) subgroup_id: u32,
   @builtin(subgroup_invocation_id) lane: u32,
 ) {
-  let subgroup = subgroup_id % SUBGROUPS;
+  let subgroup = subgroup_id & (SUBGROUPS - 1u);
   let first_col = (workgroup.y * grid.x + workgroup.x) * TILE_N;
   let split = workgroup.z;
   part_of_k = split;
@@ -155,9 +159,9 @@ fn main(
   // end repeat
   // end repeat
   // What the thread's sums have to be multiplied by, asked for before they are there.
-  let largest4 = row_max_word(first_col / 4u + thread % (TILE_N / 4u));
+  let largest4 = row_max_word(first_col / 4u + (thread & (TILE_N / 4u - 1u)));
   // repeat i < FRAGMENTS_M
-  let x_scale$i = x_scales[$iu * MMA_M + thread / (TILE_N / 4u) % MMA_M];
+  let x_scale$i = x_scales[$iu * MMA_M + ((thread / (TILE_N / 4u)) & (MMA_M - 1u))];
   // end repeat
 
   // repeat i < FRAGMENTS_M
@@ -171,7 +175,13 @@ fn main(
       let round = group * DEPTH + $gu * AHEAD + $ru;
       let chunk = first_chunk + round;
       let fragment = inside(chunk) * CHUNK_FRAGMENTS;
-      // Fragments of x are asked for before the barriers.
+      // The codes after these and fragments of x are asked for before the barriers.
+      // repeat l < LANE_ROWS
+      var next$l = w$r$l;
+      if (round + AHEAD < ROUNDS) {
+        next$l = load_w(row$l, chunk + AHEAD);
+      }
+      // end repeat
       // repeat q < CHUNK_FRAGMENTS
       // repeat i < FRAGMENTS_M
       let a$i$q = load_left(fragment + $iu * ROW_FRAGMENTS + $qu);
@@ -180,17 +190,17 @@ fn main(
       workgroupBarrier();
       // repeat l < LANE_ROWS
       put_chunk(subgroup, $lu * SUBGROUP_SIZE + lane, w$r$l, row$l, largest$l, chunk);
-      if (round + AHEAD < ROUNDS) {
-        w$r$l = load_w(row$l, chunk + AHEAD);
-      }
+      w$r$l = next$l;
       // end repeat
       workgroupBarrier();
       // repeat q < CHUNK_FRAGMENTS
       {
         let b0 = subgroupMatrixLoad<Right, col_major>(&parts[subgroup], $qu * (MMA_K / 8u), ROW);
-        let b1 = subgroupMatrixLoad<Right, col_major>(&parts[subgroup], MMA_N * ROW + $qu * (MMA_K / 8u), ROW);
         // repeat i < FRAGMENTS_M
         s$i0 = mma(a$i$q, b0, s$i0);
+        // end repeat
+        let b1 = subgroupMatrixLoad<Right, col_major>(&parts[subgroup], MMA_N * ROW + $qu * (MMA_K / 8u), ROW);
+        // repeat i < FRAGMENTS_M
         s$i1 = mma(a$i$q, b1, s$i1);
         // end repeat
       }

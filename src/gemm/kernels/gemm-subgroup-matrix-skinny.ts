@@ -10,7 +10,7 @@ import { matrixVariants, refuseSubgroups } from './matrix-variants.js';
 const SHAPES: readonly KernelConstants[] = [
   { FRAGMENTS_M: 1, SUBGROUPS: 16, SPLIT_K: 1, AHEAD: 2, MOST_WRITTEN: 16 },
   { FRAGMENTS_M: 1, SUBGROUPS: 8, SPLIT_K: 2, AHEAD: 2, MOST_WRITTEN: 16 },
-  { FRAGMENTS_M: 2, SUBGROUPS: 16, SPLIT_K: 1, AHEAD: 8, MOST_WRITTEN: 4 },
+  { FRAGMENTS_M: 2, SUBGROUPS: 16, SPLIT_K: 1, AHEAD: 2, MOST_WRITTEN: 16 },
   { FRAGMENTS_M: 2, SUBGROUPS: 8, SPLIT_K: 2, AHEAD: 2, MOST_WRITTEN: 16 },
 ];
 
