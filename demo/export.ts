@@ -31,11 +31,13 @@ export function showExports(
   root: HTMLElement,
   name: string,
   result: { readonly provenance: Provenance },
-  csv: () => string,
+  { csv, markdown }: { csv(): string; markdown(): string },
 ): void {
   // JSON has no NaN: what was not measured is null.
   find<HTMLButtonElement>('.json', root).onclick = () =>
     download(`${name}.json`, 'application/json', `${JSON.stringify(result, null, 2)}\n`);
   find<HTMLButtonElement>('.csv', root).onclick = () => download(`${name}.csv`, 'text/csv', csv());
+  find<HTMLButtonElement>('.markdown', root).onclick = () =>
+    download(`${name}.md`, 'text/markdown', markdown());
   find<HTMLAnchorElement>('.link', root).href = result.provenance.link;
 }

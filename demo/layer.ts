@@ -63,6 +63,7 @@ export class LayerForm {
         ({ id }) => id,
       ),
       rounds: number('rounds'),
+      epilogue: this.#input('epilogue').checked,
       to: number('to'),
     };
   }
@@ -72,6 +73,7 @@ export class LayerForm {
       this.#input(name).value = String(settings[name]);
     }
     find<HTMLSelectElement>('#activations', this.#form).value = settings.x;
+    this.#input('epilogue').checked = settings.epilogue;
     for (const box of this.#form.querySelectorAll<HTMLInputElement>('[name=format]')) {
       box.checked = settings.formats.includes(box.value);
     }
