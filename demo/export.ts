@@ -1,14 +1,19 @@
 /** Results as files, and the link that makes them again. */
 import { find } from './dom.js';
 
+declare const __COMMIT__: string;
+
 /** What every export says about where it was measured. */
 export interface Provenance {
+  /** Of the page, `+changes` where there were some; `unknown` where it was built without a repository. */
+  readonly commit: string;
   readonly date: string;
   readonly link: string;
   readonly userAgent: string;
 }
 
 export const provenance = (hash: string): Provenance => ({
+  commit: __COMMIT__,
   date: new Date().toISOString(),
   link: linkTo(hash),
   userAgent: navigator.userAgent,

@@ -1,5 +1,5 @@
 /** Results as text: one set of columns for the table on the page and the one in Markdown. No DOM. */
-import { markdownTable } from '../bench/markdown.js';
+import { markdownTable } from '../bench/markdown-table.js';
 
 export interface Column<Row> {
   readonly title: string;

@@ -1,4 +1,5 @@
 /** What a run depends on, and the link that says it. */
+import { InvalidArgumentError } from '../src/errors.js';
 import { ACTIVATIONS, type ActivationsName, BASE, RECIPES } from './recipes.js';
 
 export interface Settings {
@@ -86,4 +87,24 @@ export function fromHash(hash: string, defaults: Settings): Settings {
     to: number('to'),
   };
   return problemWith(settings) ? { ...settings, n: defaults.n, k: defaults.k } : settings;
+}
+
+/**
+ * For whoever has to know that a link is taken as it is, and not with defaults in places.
+ * @throws InvalidArgumentError for a name that no setting has, a value that is none, and settings that cannot be run
+ */
+export function checkLink(hash: string): void {
+  const given = new URLSearchParams(hash);
+  const taken = new URLSearchParams(toHash(fromHash(hash, DEFAULTS)).slice(1));
+  for (const [name, value] of given) {
+    const now = taken.get(name);
+    if (now === null) {
+      const known = [...taken.keys()].join(', ');
+      throw new InvalidArgumentError('demo', `a link has no setting ${JSON.stringify(name)}; take ${known}`);
+    }
+    const words = (text: string) =>
+      name === 'formats' ? [...new Set([BASE.id, ...text.split(' ')])].sort().join(' ') : text;
+    if (words(value) !== words(now))
+      throw new InvalidArgumentError('demo', `a link cannot say ${name}=${value}; that is taken as ${now}`);
+  }
 }

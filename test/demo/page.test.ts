@@ -156,7 +156,7 @@ describe('overhead and sweep', () => {
     const count = formats.split('+').length;
     expect(await run(page, 'overhead')).toBe(`Done: ${count} of ${count} checked and measured.`);
     for (const row of await records(page, 'overhead')) {
-      const [total, convert, gemm] = [row['µs'], row['x, µs'], row['GEMM, µs']];
+      const [total, convert, gemm] = [row.µs, row['x, µs'], row['GEMM, µs']];
       for (const text of [total!, convert!, gemm!]) expect(toNumber(text)).toBeGreaterThan(0);
       expect(convert).not.toBe(total);
       expect(row['x against MXFP4']).toMatch(row.weights === 'MXFP4, floor' ? /^base$/ : /^[+−]?[\d.]+ % \(/);
