@@ -2,7 +2,7 @@
  * Measures with the built demo page in headless Chromium, as a reader would, and keeps what the page exports and how it
  * looks. See CONTRIBUTING.md, *The demo's numbers*.
  */
-import { mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { InvalidArgumentError as BadOption, Command } from 'commander';
@@ -66,12 +66,24 @@ async function main(options: Options): Promise<void> {
   const links = options.settings.length ? options.settings : [''];
   // Before a browser starts, as the page itself takes its defaults for what it cannot read.
   for (const settings of links) checkLink(settings);
+  if (!existsSync(join(options.page, 'index.html')))
+    throw new UnsupportedError(
+      'capture',
+      `${options.page} has no built page; npm run build:capture makes it`,
+    );
   mkdirSync(options.out, { recursive: true });
   const flags = chromiumFlags(options);
   const server = await serve({ '/': resolve(options.page) });
   const browser = await launchChromium(flags);
   try {
-    console.error(`Chromium ${browser.version()} ${flags.join(' ')}`);
+    const host = {
+      chromium: browser.version(),
+      platform: `${process.platform} ${process.arch}`,
+      flags,
+      links,
+    };
+    console.error(`Chromium ${host.chromium} ${flags.join(' ')}`);
+    writeFileSync(join(options.out, 'capture.json'), `${JSON.stringify(host, null, 2)}\n`);
     for (const settings of links) {
       const context = await browser.newContext({ acceptDownloads: true });
       const page = await context.newPage();

@@ -40,7 +40,7 @@ export const RECIPES: readonly Recipe[] = [
   },
   {
     id: 'block16',
-    label: 'MXFP4 + OAS, block 16',
+    label: 'MXFP4 block 16 + OAS',
     weights: { format: 'mxfp4', blockSize: 16 },
     x: { scaleRule: 'oas' },
   },
