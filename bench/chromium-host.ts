@@ -65,8 +65,8 @@ export async function withPage<T>(
   folders: Readonly<Record<string, string>>,
   use: (page: Page, browserVersion: string) => Promise<T>,
 ): Promise<T> {
-  const server = await serve({ '/': fileURLToPath(new URL('../page/', import.meta.url)), ...folders });
   const browser = await launchChromium(flags);
+  const server = await serve({ '/': fileURLToPath(new URL('../page/', import.meta.url)), ...folders });
   try {
     const page = await browser.newPage();
     page.on('console', (message) => {

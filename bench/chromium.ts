@@ -20,14 +20,25 @@ export const chromiumFlags = ({ experimental, developerFeatures, software }: Chr
 
 /**
  * CHROMIUM_PATH in the environment names the browser; without, it is Playwright's own.
- * @throws UnsupportedError where Playwright is missing
+ * @throws UnsupportedError where Playwright or the browser is missing, or the browser does not start
  */
-export function launchChromium(flags: readonly string[]): Promise<Browser> {
+export async function launchChromium(flags: readonly string[]): Promise<Browser> {
   const executablePath = process.env.CHROMIUM_PATH;
-  return loadPlaywright().chromium.launch({
-    args: [...flags],
-    ...(executablePath ? { executablePath } : { channel: 'chromium' }),
-  });
+  const { chromium } = loadPlaywright();
+  try {
+    return await chromium.launch({
+      args: [...flags],
+      ...(executablePath ? { executablePath } : { channel: 'chromium' }),
+    });
+  } catch (cause) {
+    const which = executablePath ? `CHROMIUM_PATH, ${executablePath},` : "Playwright's own Chromium";
+    const [reason] = String(cause instanceof Error ? cause.message : cause).split('\n');
+    throw new UnsupportedError(
+      'chromium',
+      `${which} does not start: ${reason}; set CHROMIUM_PATH to a Chromium that is there`,
+      { cause },
+    );
+  }
 }
 
 /** Found beside the project or by NODE_PATH, which imports do not follow. */

@@ -4,6 +4,7 @@
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { InvalidArgumentError as BadOption, Command } from 'commander';
 import type { Download, Page } from 'playwright';
@@ -32,6 +33,8 @@ const WIDTHS = [1280, 390];
 const SCHEMES = ['light', 'dark'] as const;
 /** How long a page may take to find its GPU, in ms: a driver may compile its first kernels for that. */
 const START = 120_000;
+/** How long a browser may take to close, in ms. */
+const CLOSE = 10_000;
 /** Between two looks at a run, in ms. */
 const LOOK = 500;
 
@@ -73,8 +76,8 @@ async function main(options: Options): Promise<void> {
     );
   mkdirSync(options.out, { recursive: true });
   const flags = chromiumFlags(options);
-  const server = await serve({ '/': resolve(options.page) });
   const browser = await launchChromium(flags);
+  const server = await serve({ '/': resolve(options.page) });
   try {
     const host = {
       chromium: browser.version(),
@@ -97,8 +100,9 @@ async function main(options: Options): Promise<void> {
       await context.close();
     }
   } finally {
-    await browser.close();
     server.close();
+    // A browser whose GPU process hangs may not close; Playwright ends it with this process.
+    await Promise.race([browser.close(), sleep(CLOSE)]);
   }
 }
 
@@ -203,3 +207,5 @@ try {
   console.error(error instanceof Fp4Error ? `error: ${error.message}` : error);
   process.exitCode = 2;
 }
+// Nothing that hangs keeps the command from ending. What was printed to a pipe has to leave first.
+process.stdout.write('', () => process.exit());
