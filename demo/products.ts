@@ -7,6 +7,7 @@ import { addBefore, problemReference, worstError } from '../src/gemm/reference.j
 import { randomMatrix, readSample } from '../src/gemm/trial.js';
 import { checkBufferSize, createStorageBuffer } from '../src/gpu/buffers.js';
 import { isSoftware } from '../src/gpu/caps.js';
+import { whileAlive } from '../src/gpu/loss.js';
 import {
   createGemm,
   type Gemm,
@@ -357,7 +358,7 @@ function stagesOf(parts: readonly (Parts | undefined)[]): Stages | undefined {
 async function inMemory<T>({ device }: Gpu, what: string, create: () => T): Promise<T> {
   device.pushErrorScope('out-of-memory');
   const made = create();
-  const error = await device.popErrorScope();
+  const error = await whileAlive(device, `making ${what}`, device.popErrorScope());
   if (error) throw new UnsupportedError('demo', `the device has no memory for ${what}: ${error.message}`);
   return made;
 }
