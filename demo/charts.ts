@@ -43,16 +43,30 @@ const observers = new WeakMap<HTMLElement, ResizeObserver>();
 export interface Bar {
   readonly label: string;
   readonly total: Spread;
-  /** µs of making x ready, where that is a step of its own. */
+  /** µs of making x ready and of adding up parts of k, where those are steps of their own. */
   readonly convert: number | undefined;
+  readonly reduce: number | undefined;
+  /** µs that bias and `y +=` add. */
+  readonly epilogue: number | undefined;
 }
 
-/** Time a recipe: the part for x pale, whiskers from the 20th to the 80th percentile of the whole. */
+/** As charts have room for: below plain MXFP4, what is added to it says enough. */
+const shortLabel = (label: string) => label.replace(/^MXFP4 (?=\+)/, '');
+
+/**
+ * Time a recipe: the steps before and after the kernel pale, what an epilogue adds outlined, whiskers from the 20th to the
+ * 80th percentile of the whole.
+ */
 export function barChart(bars: readonly Bar[], width: number): SVGSVGElement | HTMLElement {
-  const parts = bars.flatMap(({ label, total, convert = 0 }) => [
-    { label, from: 0, to: convert, part: 'x' },
-    { label, from: convert, to: total.median, part: 'product' },
+  const parts = bars.flatMap(({ label, total, convert = 0, reduce = 0 }) => [
+    { label, from: 0, to: convert, opacity: 0.45 },
+    { label, from: convert, to: total.median - reduce, opacity: 0.9 },
+    { label, from: total.median - reduce, to: total.median, opacity: 0.6 },
   ]);
+  const added = bars.flatMap(({ label, total, epilogue = 0 }) =>
+    epilogue > 0 ? [{ label, from: total.median, to: total.median + epilogue }] : [],
+  );
+  const end = ({ total, epilogue = 0 }: Bar) => Math.max(total.p80, total.median + epilogue);
   return Plot.plot({
     width,
     marginLeft: LABELS,
@@ -61,17 +75,27 @@ export function barChart(bars: readonly Bar[], width: number): SVGSVGElement | H
     height: 65 + 40 * bars.length,
     style: { fontSize: '13px', background: 'transparent' },
     x: { label: 'µs, less is better', labelOffset: 40, grid: true, zero: true, ticks: width < 500 ? 2 : 8 },
-    y: { label: null, domain: bars.map(({ label }) => label), tickSize: 0 },
+    y: { label: null, domain: bars.map(({ label }) => label), tickSize: 0, tickFormat: shortLabel },
     color: colors,
+    opacity: { type: 'identity' },
     marks: [
       Plot.barX(parts, {
         x1: 'from',
         x2: 'to',
         y: 'label',
         fill: 'label',
-        fillOpacity: (d: { part: string }) => (d.part === 'x' ? 0.45 : 0.9),
+        fillOpacity: 'opacity',
         insetTop: 4,
         insetBottom: 4,
+      }),
+      Plot.barX(added, {
+        x1: 'from',
+        x2: 'to',
+        y: 'label',
+        fill: 'none',
+        stroke: 'label',
+        insetTop: 5,
+        insetBottom: 5,
       }),
       Plot.ruleY(bars, {
         x1: (d: Bar) => d.total.p20,
@@ -82,7 +106,7 @@ export function barChart(bars: readonly Bar[], width: number): SVGSVGElement | H
         marker: 'tick',
       }),
       Plot.text(bars, {
-        x: (d: Bar) => d.total.p80,
+        x: end,
         y: 'label',
         text: (d: Bar) => significant(d.total.median),
         textAnchor: 'start',
@@ -157,7 +181,7 @@ export function kernelChart(points: readonly Point[], width: number): SVGSVGElem
     style: { fontSize: '13px', background: 'transparent' },
     x: { label: 'rows of x (m)', tickRotate: width < 700 ? -60 : 0, type: 'band' },
     marginBottom: width < 700 ? 55 : 40,
-    y: { label: null, domain: labels, tickSize: 0 },
+    y: { label: null, domain: labels, tickSize: 0, tickFormat: shortLabel },
     color: {
       domain: [...new Set(points.map(id))],
       range: RECIPES.map((_, i) => `var(--series-${i + 1})`),

@@ -1,4 +1,5 @@
 /** What a run depends on, and the link that says it. */
+import { InvalidArgumentError } from '../src/errors.js';
 import { ACTIVATIONS, type ActivationsName, BASE, RECIPES } from './recipes.js';
 
 export interface Settings {
@@ -10,6 +11,8 @@ export interface Settings {
   readonly formats: readonly string[];
   /** Samples of each measurement. */
   readonly rounds: number;
+  /** Whether the overhead has what a bias and `y +=` cost, which is one more product a row. */
+  readonly epilogue: boolean;
   /** The most rows that the sweep goes to. */
   readonly to: number;
 }
@@ -28,11 +31,19 @@ export const DEFAULTS: Settings = {
   x: 'float',
   formats: RECIPES.map(({ id }) => id),
   rounds: 15,
+  epilogue: true,
   to: 4096,
 };
 
 /** A software adapter takes minutes for what a GPU does in seconds. */
-export const SOFTWARE_DEFAULTS: Settings = { ...DEFAULTS, n: 512, k: 512, rounds: 3, to: 16 };
+export const SOFTWARE_DEFAULTS: Settings = {
+  ...DEFAULTS,
+  n: 512,
+  k: 512,
+  rounds: 3,
+  epilogue: false,
+  to: 16,
+};
 
 /** Why settings cannot be run, in words for the reader. */
 export function problemWith({ m, n, k, rounds, to }: Settings): string | undefined {
@@ -47,12 +58,9 @@ export function problemWith({ m, n, k, rounds, to }: Settings): string | undefin
   return undefined;
 }
 
-export function toHash({ formats, ...numbers }: Settings): string {
-  const parameters = new URLSearchParams(
-    Object.entries(numbers).map(([name, value]) => [name, String(value)]),
-  );
-  parameters.set('formats', formats.join(' '));
-  return `#${parameters}`;
+export function toHash({ m, n, k, x, formats, rounds, epilogue, to }: Settings): string {
+  const parameters = { m, n, k, x, rounds, epilogue: Number(epilogue), to, formats: formats.join(' ') };
+  return `#${new URLSearchParams(Object.entries(parameters).map(([name, value]) => [name, String(value)]))}`;
 }
 
 /** What a link says, the rest from `defaults`; a value that is none is left at its default. */
@@ -75,7 +83,28 @@ export function fromHash(hash: string, defaults: Settings): Settings {
       ? RECIPES.filter((recipe) => recipe === BASE || named.includes(recipe.id)).map(({ id }) => id)
       : defaults.formats,
     rounds: number('rounds'),
+    epilogue: given.has('epilogue') ? given.get('epilogue') === '1' : defaults.epilogue,
     to: number('to'),
   };
   return problemWith(settings) ? { ...settings, n: defaults.n, k: defaults.k } : settings;
+}
+
+/**
+ * For whoever has to know that a link is taken as it is, and not with defaults in places.
+ * @throws InvalidArgumentError for a name that no setting has, a value that is none, and settings that cannot be run
+ */
+export function checkLink(hash: string): void {
+  const given = new URLSearchParams(hash);
+  const taken = new URLSearchParams(toHash(fromHash(hash, DEFAULTS)).slice(1));
+  for (const [name, value] of given) {
+    const now = taken.get(name);
+    if (now === null) {
+      const known = [...taken.keys()].join(', ');
+      throw new InvalidArgumentError('demo', `a link has no setting ${JSON.stringify(name)}; take ${known}`);
+    }
+    const words = (text: string) =>
+      name === 'formats' ? [...new Set([BASE.id, ...text.split(' ')])].sort().join(' ') : text;
+    if (words(value) !== words(now))
+      throw new InvalidArgumentError('demo', `a link cannot say ${name}=${value}; that is taken as ${now}`);
+  }
 }
