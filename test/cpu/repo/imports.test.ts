@@ -11,9 +11,10 @@ const ALLOWED: Record<string, readonly string[]> = {
   matrix: ['formats'],
   quantize: ['formats', 'matrix'],
   checkpoint: ['formats', 'matrix'],
+  sensitivity: ['formats', 'matrix', 'quantize'],
   gpu: [],
   gemm: ['formats', 'matrix', 'quantize', 'gpu'],
-  cli: ['formats', 'matrix', 'quantize', 'checkpoint', 'gpu', 'gemm'],
+  cli: ['formats', 'matrix', 'quantize', 'checkpoint', 'gpu', 'gemm', 'sensitivity'],
 };
 const SHARED = ['errors.ts', 'random.ts'];
 

@@ -1,0 +1,269 @@
+/** What is learned of a model's layers, whatever it was measured by: one shape for tables, JSON and heat maps. */
+import { InvalidArgumentError } from '../errors.js';
+import { type LayerPlace, placeLayer, sortBlocks, sortComponents } from './layer-names.js';
+
+/** What is kept in high precision together: a component of all blocks, a whole block, or one component of one block. */
+export const SUBJECT_KINDS = ['component', 'block', 'cell'] as const;
+export type SubjectKind = (typeof SUBJECT_KINDS)[number];
+
+/** Layers that are kept in high precision together. */
+export interface Subject {
+  /** `component:up`, `block:model.layers.3`, `cell:up:model.layers.3`. */
+  readonly id: string;
+  readonly kind: SubjectKind;
+  /** Absent of a block. */
+  readonly component?: string;
+  /** Absent of a component; empty of layers outside of blocks. */
+  readonly block?: string;
+  /** Names. */
+  readonly layers: readonly string[];
+}
+
+export interface SensitivityRow extends Subject {
+  /** The loss with these layers in high precision and all others in FP4. */
+  readonly value: number;
+  /** baseline - value: above zero where keeping them helps. */
+  readonly improvement: number;
+  /** improvement / baseline. */
+  readonly relative: number;
+  /** improvement / (baseline - reference): the share of FP4's whole cost; absent without a reference, or where nothing is lost. */
+  readonly recovered?: number;
+}
+
+export interface SensitivityReport {
+  /** What the loss is: `perplexity`, `mean relative output error`, … */
+  readonly metric: string;
+  /** The loss with every layer in FP4. */
+  readonly baseline: number;
+  /** The loss with every layer in high precision, where it is known. */
+  readonly reference?: number;
+  /** Each in the order of the model. */
+  readonly components: readonly SensitivityRow[];
+  readonly blocks: readonly SensitivityRow[];
+  readonly cells: readonly SensitivityRow[];
+}
+
+/** Names to places: {@link placeLayer}, or the caller's own. */
+export type Place = (name: string) => Pick<LayerPlace, 'component' | 'block'>;
+
+/** What there is to keep, in the order of the model. @throws InvalidArgumentError where a name is there twice, or none is */
+export function subjectsOf(
+  layers: readonly string[],
+  kinds: readonly SubjectKind[] = SUBJECT_KINDS,
+  place: Place = placeLayer,
+): Subject[] {
+  const fail = (message: string): never => {
+    throw new InvalidArgumentError('sensitivity', message);
+  };
+  if (layers.length === 0) fail('no layers; give the names of the linear layers that are FP4');
+  for (const kind of kinds) {
+    if (!SUBJECT_KINDS.includes(kind)) fail(`kind '${kind}' is not one of ${SUBJECT_KINDS.join(', ')}`);
+  }
+  const seen = new Set<string>();
+  for (const name of layers) {
+    if (seen.has(name)) fail(`layer ${name} is given twice`);
+    seen.add(name);
+  }
+  const places = layers.map((name) => ({ name, ...place(name) }));
+  const components = sortComponents(places.map(({ component }) => component));
+  const blocks = sortBlocks(places.map(({ block }) => block));
+  const namesOf = (wanted: { component?: string; block?: string }) =>
+    places
+      .filter(
+        ({ component, block }) =>
+          component === (wanted.component ?? component) && block === (wanted.block ?? block),
+      )
+      .map(({ name }) => name);
+  const subject = (kind: SubjectKind, of: { component?: string; block?: string }): Subject => ({
+    id: [kind, of.component, of.block].filter((part) => part !== undefined).join(':'),
+    kind,
+    ...of,
+    layers: namesOf(of),
+  });
+  return [
+    ...(kinds.includes('component')
+      ? components.map((component) => subject('component', { component }))
+      : []),
+    ...(kinds.includes('block') ? blocks.map((block) => subject('block', { block })) : []),
+    ...(kinds.includes('cell')
+      ? blocks
+          .flatMap((block) => components.map((component) => subject('cell', { component, block })))
+          .filter(({ layers: own }) => own.length > 0)
+      : []),
+  ];
+}
+
+/**
+ * Puts measurements together.
+ * @param values the loss with each subject kept
+ * @throws InvalidArgumentError for a loss that is not finite, and a baseline that is not above zero: what an improvement
+ * is relative to
+ */
+export function sensitivityReport(
+  metric: string,
+  baseline: number,
+  reference: number | undefined,
+  values: readonly { readonly subject: Subject; readonly value: number }[],
+): SensitivityReport {
+  checkLoss('with every layer in FP4', baseline);
+  if (!(baseline > 0)) {
+    throw new InvalidArgumentError(
+      'sensitivity',
+      `the loss with every layer in FP4 is ${baseline}; improvements are relative to it, so it has to be above zero`,
+    );
+  }
+  if (reference !== undefined) checkLoss('with no layer in FP4', reference);
+  const lost = reference === undefined ? 0 : baseline - reference;
+  const rows = values.map(({ subject, value }): SensitivityRow => {
+    checkLoss(`with ${subject.id} kept`, value);
+    const improvement = baseline - value;
+    const recovered = lost > 0 ? { recovered: improvement / lost } : {};
+    return { ...subject, value, improvement, relative: improvement / baseline, ...recovered };
+  });
+  const ofKind = (kind: SubjectKind) => rows.filter((row) => row.kind === kind);
+  return {
+    metric,
+    baseline,
+    ...(reference !== undefined && { reference }),
+    components: ofKind('component'),
+    blocks: ofKind('block'),
+    cells: ofKind('cell'),
+  };
+}
+
+/** @throws InvalidArgumentError for NaN and infinities */
+export function checkLoss(what: string, value: unknown): asserts value is number {
+  if (typeof value === 'number' && Number.isFinite(value)) return;
+  throw new InvalidArgumentError('sensitivity', `the loss ${what} is ${value}, which is no finite number`);
+}
+
+/** A matrix of components by blocks, for a heat map. */
+export interface HeatMap {
+  readonly components: readonly string[];
+  readonly blocks: readonly string[];
+  /** [component][block]; null where a block has no such component. */
+  readonly values: readonly (readonly (number | null)[])[];
+}
+
+/** The cells of a report as a matrix; `relative` makes models comparable, `improvement` adds up. */
+export function heatMap(
+  report: SensitivityReport,
+  what: 'improvement' | 'relative' | 'value' = 'relative',
+): HeatMap {
+  const components = sortComponents(report.cells.map(({ component }) => component!));
+  const blocks = sortBlocks(report.cells.map(({ block }) => block!));
+  const cells = new Map(report.cells.map((row) => [`${row.component}:${row.block}`, row[what]]));
+  return {
+    components,
+    blocks,
+    values: components.map((component) => blocks.map((block) => cells.get(`${component}:${block}`) ?? null)),
+  };
+}
+
+/** A table as texts, for whatever prints it. */
+export interface TextTable {
+  readonly title: string;
+  readonly head: readonly string[];
+  /** Of the columns. */
+  readonly align: readonly ('left' | 'right')[];
+  readonly rows: readonly (readonly string[])[];
+}
+
+/** Rows of the table of cells, at most: a model has hundreds, and most hardly matter. */
+const LISTED_CELLS = 20;
+
+/**
+ * The tables of the paper: components, blocks and the most sensitive cells, each with what is gained by keeping it.
+ * Components and cells come with the most sensitive first, blocks in order.
+ * @param digits after the point, of losses
+ */
+export function sensitivityTables(report: SensitivityReport, digits = 4): TextTable[] {
+  const { metric, baseline, reference } = report;
+  const hasRecovered = reference !== undefined && baseline > reference;
+  const loss = (value: number) => value.toFixed(digits);
+  const signed = (value: number, places: number) =>
+    `${value < 0 ? '-' : '+'}${Math.abs(value).toFixed(places)}`;
+  const percent = (value: number) => `${signed(100 * value, 2)} %`;
+  const line = (row: SensitivityRow, names: readonly string[]) => [
+    ...names,
+    loss(row.value),
+    signed(row.improvement, digits),
+    percent(row.relative),
+    ...(hasRecovered ? [row.recovered === undefined ? '' : percent(row.recovered)] : []),
+  ];
+  const table = (
+    title: string,
+    names: readonly string[],
+    rows: readonly (readonly string[])[],
+  ): TextTable => {
+    const numbers = [metric, 'improvement', 'relative', ...(hasRecovered ? ["of FP4's cost"] : [])];
+    return {
+      title,
+      head: [...names, ...numbers],
+      align: [...names.map(() => 'left' as const), ...numbers.map(() => 'right' as const)],
+      rows,
+    };
+  };
+  const bySensitivity = (rows: readonly SensitivityRow[]) =>
+    [...rows].sort((a, b) => b.improvement - a.improvement);
+  const none = (names: readonly string[]) => [
+    ...names,
+    loss(baseline),
+    '',
+    '',
+    ...(hasRecovered ? [''] : []),
+  ];
+  const all = (names: readonly string[]) =>
+    reference === undefined
+      ? []
+      : [[...names, loss(reference), ...differences(baseline, reference, signed, percent, digits)]];
+  const cells = bySensitivity(report.cells);
+  const shown = cells.slice(0, LISTED_CELLS);
+  return [
+    table(
+      'components kept in high precision, in all blocks',
+      ['kept'],
+      [
+        none(['none']),
+        ...bySensitivity(report.components).map((row) => line(row, [row.component!])),
+        ...all(['all']),
+      ],
+    ),
+    table(
+      'blocks kept in high precision',
+      ['kept'],
+      report.blocks.map((row) => line(row, [row.block || 'outside of blocks'])),
+    ),
+    table(
+      shown.length < cells.length
+        ? `the ${shown.length} most sensitive of ${cells.length} parts of blocks`
+        : 'parts of blocks kept in high precision',
+      ['block', 'kept'],
+      shown.map((row) => line(row, [row.block || 'outside of blocks', row.component!])),
+    ),
+  ].filter(({ rows }) => rows.length > 0);
+}
+
+function differences(
+  baseline: number,
+  reference: number,
+  signed: (value: number, places: number) => string,
+  percent: (value: number) => string,
+  digits: number,
+): string[] {
+  const improvement = baseline - reference;
+  return [
+    signed(improvement, digits),
+    percent(improvement / baseline),
+    ...(improvement > 0 ? [percent(1)] : []),
+  ];
+}
+
+/** A table as plain text, its columns in line. */
+export function tableText({ title, head, align, rows }: TextTable): string {
+  const lines = [head, ...rows];
+  const widths = head.map((_, col) => Math.max(...lines.map((line) => line[col]!.length)));
+  const pad = (text: string, col: number) =>
+    align[col] === 'right' ? text.padStart(widths[col]!) : text.padEnd(widths[col]!);
+  return [title, ...lines.map((line) => line.map(pad).join('  ').trimEnd())].join('\n');
+}
