@@ -12,6 +12,7 @@ import { inspect } from './inspect.js';
 import { MODEL_LAYERS } from './model-layers.js';
 import { quantize } from './quantize.js';
 import { selftest } from './selftest.js';
+import { sensitivity } from './sensitivity.js';
 import { verify } from './verify.js';
 
 const positiveInteger = (text: string): number => {
@@ -97,35 +98,61 @@ onGpu(program.command('gemm'))
   .option('--tune [file]', 'measure every kernel and take the fastest; measurements are kept in the file')
   .action(gemm);
 
-onGpu(program.command('quantize <model>'))
+/** Options of every command that quantizes the layers of a model. */
+const onLayers = (command: Command): Command =>
+  command
+    .addOption(new Option('--format <name>', 'of the weights').choices(['mxfp4', 'nvfp4']).default('mxfp4'))
+    .option('--block <size>', 'values per scale: 32 or 16 (mxfp4), 16 (nvfp4)', positiveInteger)
+    .option(
+      '--scale <rule>',
+      'floor, ceil, rceil, even, oas (default), mse; nvfp4: te (default), four-over-six',
+    )
+    .option('--macro <kind>', 'Macro Block Scaling of mxfp4: none (default), static, dynamic')
+    .option('--macro-size <size>', 'values per macro-block factor: 128 (default), 64, 32', positiveInteger)
+    .option('--tile <kind>', 'what shares a scale: 1d, values of a row (default), or 2d, a square')
+    .option('--rounding <kind>', 'of the elements: nearest-even (default), stochastic')
+    .option('--seed <integer>', 'of stochastic rounding', nonNegativeInteger)
+    .option('--hadamard', 'rotate by the 16-wide random Hadamard transform first')
+    .option('--four-over-six-error <kind>', 'what four-over-six compares: mse (default), mae')
+    .option('--keep <patterns>', "matrices to leave in floats, e.g. 'model.layers.0.*,*.o_proj'", lists)
+    .option('--also <patterns>', 'matrices to quantize although their kind is kept, e.g. lm_head', lists)
+    .addOption(
+      new Option('--gpu <when>', 'auto: where there is one that is no software')
+        .choices(['auto', 'off', 'require'])
+        .default('auto'),
+    )
+    .option('--threads <count>', 'on the CPU (default: one a core)', nonNegativeInteger);
+
+onLayers(onGpu(program.command('quantize <model>')))
   .description(
     'quantize the linear layers of a safetensors model (folder, index or file) into a folder; the same command goes on with what was interrupted',
   )
   .requiredOption('-o, --output <folder>', 'where the quantized model goes')
-  .addOption(new Option('--format <name>', 'of the weights').choices(['mxfp4', 'nvfp4']).default('mxfp4'))
-  .option('--block <size>', 'values per scale: 32 or 16 (mxfp4), 16 (nvfp4)', positiveInteger)
-  .option(
-    '--scale <rule>',
-    'floor, ceil, rceil, even, oas (default), mse; nvfp4: te (default), four-over-six',
-  )
-  .option('--macro <kind>', 'Macro Block Scaling of mxfp4: none (default), static, dynamic')
-  .option('--macro-size <size>', 'values per macro-block factor: 128 (default), 64, 32', positiveInteger)
-  .option('--tile <kind>', 'what shares a scale: 1d, values of a row (default), or 2d, a square')
-  .option('--rounding <kind>', 'of the elements: nearest-even (default), stochastic')
-  .option('--seed <integer>', 'of stochastic rounding', nonNegativeInteger)
-  .option('--hadamard', 'rotate by the 16-wide random Hadamard transform first')
-  .option('--four-over-six-error <kind>', 'what four-over-six compares: mse (default), mae')
-  .option('--keep <patterns>', "matrices to leave in floats, e.g. 'model.layers.0.*,*.o_proj'", lists)
-  .option('--also <patterns>', 'matrices to quantize although their kind is kept, e.g. lm_head', lists)
-  .addOption(
-    new Option('--gpu <when>', 'auto: where there is one that is no software')
-      .choices(['auto', 'off', 'require'])
-      .default('auto'),
-  )
-  .option('--threads <count>', 'on the CPU (default: one a core)', nonNegativeInteger)
   .option('--shard-size <bytes>', 'most bytes of tensors in a file (default: 5GB)', byteCount)
   .option('--overwrite', 'replace a model in the folder')
   .action(quantize);
+
+onLayers(onGpu(program.command('sensitivity <model>')))
+  .description(
+    'which linear layers of a model FP4 hurts, by component, block and layer, and which to keep in high precision for a budget; writes nothing',
+  )
+  .option(
+    '--inputs <file>',
+    "safetensors with rows of each layer's input [m, k] under the layer's name: measures errors of outputs instead of weights",
+  )
+  .addOption(
+    new Option('--activations <kind>', 'with --inputs: what x is multiplied as')
+      .choices(['float', 'mxfp4', 'nvfp4'])
+      .default('float'),
+  )
+  .option('--budget <bits>', 'mean bits a weight: recommends what to keep', positiveNumber)
+  .option('--budget-bytes <bytes>', 'the same by bytes of the linear layers', byteCount)
+  .option(
+    '--improve <amount>',
+    'by how much the loss shall fall: recommends what to keep for the fewest bits',
+    positiveNumber,
+  )
+  .action(sensitivity);
 
 onGpu(program.command('doctor'))
   .description('print the adapter, its features, limits and capability tiers, and what is missing')

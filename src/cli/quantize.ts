@@ -28,8 +28,8 @@ import {
 } from './quantize-plan.js';
 import { RowQuantizer } from './row-quantizer.js';
 
-export interface QuantizeCommandOptions extends GpuOptions {
-  output: string;
+/** Options of `quantize()` as the command line has them. */
+export interface RuleOptions {
   format: MatrixRules['format'];
   block?: number;
   scale?: string;
@@ -40,10 +40,18 @@ export interface QuantizeCommandOptions extends GpuOptions {
   seed?: number;
   hadamard?: boolean;
   fourOverSixError?: string;
-  keep?: string[];
-  also?: string[];
+}
+
+/** Where matrices are quantized. */
+export interface QuantizeRunOptions extends GpuOptions {
   gpu?: 'auto' | 'off' | 'require';
   threads?: number;
+}
+
+export interface QuantizeCommandOptions extends RuleOptions, QuantizeRunOptions {
+  output: string;
+  keep?: string[];
+  also?: string[];
   shardSize?: number;
   overwrite?: boolean;
 }
@@ -164,7 +172,7 @@ export async function quantizeModel(
   }
 }
 
-function rulesOf(o: QuantizeCommandOptions): MatrixRules {
+export function rulesOf(o: RuleOptions): MatrixRules {
   // Checked by `resolveOptions`, which names the value and the choices.
   return {
     format: o.format,
@@ -259,7 +267,7 @@ async function identityOf(
 }
 
 /** A GPU that is worth using. @throws UnsupportedError where one is asked for and there is none */
-async function chooseGpu(options: QuantizeCommandOptions): Promise<Gpu | undefined> {
+export async function chooseGpu(options: QuantizeRunOptions): Promise<Gpu | undefined> {
   if (options.gpu === 'off') return undefined;
   const isRequired =
     options.gpu === 'require' || options.backend !== undefined || options.adapter !== undefined;

@@ -96,31 +96,16 @@ export class OutputErrorMeter {
 
   /** @param x f32[m, k] @throws InvalidArgumentError for a length that is no rows, NaN and Inf */
   add(x: Float32Array): void {
-    const { name, rows: n, cols: k, values: w } = this.#layer;
+    const { name, cols: k, values: w } = this.#layer;
     const m = wholeRows(name, x, k);
     const inputs = this.#activations
       ? quantizeDequantize({ name, rows: m, cols: k, values: x }, this.#activations)
       : x;
-    let signal = 0;
-    let noise = 0;
-    for (let col = 0; col < n; col++) {
-      const start = col * k;
-      for (let row = 0; row < m; row++) {
-        const from = row * k;
-        let exact = 0;
-        let quantized = 0;
-        for (let i = 0; i < k; i++) {
-          exact += x[from + i]! * w[start + i]!;
-          quantized += inputs[from + i]! * this.#quantized[start + i]!;
-        }
-        signal += exact * exact;
-        noise += (quantized - exact) ** 2;
-      }
-    }
-    if (!Number.isFinite(signal)) {
+    const sums = outputSums({ x, quantized: inputs }, { w, quantized: this.#quantized }, k);
+    if (!Number.isFinite(sums.signal)) {
       throw new InvalidArgumentError('sensitivity', `${name}: x or w has a value that is no finite number`);
     }
-    this.#sums = addSums(this.#sums, { signal, noise, maxError: 0 });
+    this.#sums = addSums(this.#sums, sums);
   }
 
   /** Of all rows so far. */
@@ -128,6 +113,52 @@ export class OutputErrorMeter {
     const { name, rows, cols } = this.#layer;
     return layerError(name, rows * cols, this.#sums);
   }
+}
+
+/**
+ * ‖x·wᵀ‖² and ‖x̂·ŵᵀ - x·wᵀ‖² over all of x[m, k] and w[n, k], which may be some rows of a matrix; sums are f64.
+ * `maxError` is not looked for, and 0.
+ */
+export function outputSums(
+  { x, quantized: xq }: { readonly x: Float32Array; readonly quantized: Float32Array },
+  { w, quantized: wq }: { readonly w: Float32Array; readonly quantized: Float32Array },
+  k: number,
+): ErrorSums {
+  let signal = 0;
+  let noise = 0;
+  const count = (exact: number, quantized: number) => {
+    signal += exact * exact;
+    noise += (quantized - exact) ** 2;
+  };
+  // Pairs of rows of x, so that rows of w are loaded half as often.
+  const pairs = x.length - (x.length % (2 * k));
+  for (let col = 0; col < w.length; col += k) {
+    for (let row = 0; row < pairs; row += 2 * k) {
+      let exact0 = 0;
+      let exact1 = 0;
+      let quantized0 = 0;
+      let quantized1 = 0;
+      for (let i = 0; i < k; i++) {
+        const weight = w[col + i]!;
+        const weightq = wq[col + i]!;
+        exact0 += x[row + i]! * weight;
+        exact1 += x[row + k + i]! * weight;
+        quantized0 += xq[row + i]! * weightq;
+        quantized1 += xq[row + k + i]! * weightq;
+      }
+      count(exact0, quantized0);
+      count(exact1, quantized1);
+    }
+    if (pairs === x.length) continue;
+    let exact = 0;
+    let quantized = 0;
+    for (let i = 0; i < k; i++) {
+      exact += x[pairs + i]! * w[col + i]!;
+      quantized += xq[pairs + i]! * wq[col + i]!;
+    }
+    count(exact, quantized);
+  }
+  return { signal, noise, maxError: 0 };
 }
 
 /**
@@ -233,14 +264,20 @@ export function outputErrorReport(
   );
 }
 
-/** Layers by their error in dB, the worst first. */
-export function layerErrorTable(errors: readonly LayerError[], title = 'layers, the worst first'): TextTable {
-  const sorted = [...errors].sort((a, b) => b.relative - a.relative);
+/** Layers that a table lists, at most. */
+const LISTED_LAYERS = 20;
+
+/** Layers by their error in dB, the worst first; of many only those. */
+export function layerErrorTable(errors: readonly LayerError[], most = LISTED_LAYERS): TextTable {
+  const listed = [...errors].sort((a, b) => b.relative - a.relative).slice(0, most);
   return {
-    title,
+    title:
+      listed.length < errors.length
+        ? `the worst ${most} of ${errors.length} layers`
+        : 'layers, the worst first',
     head: ['layer', 'weights', 'SQNR dB'],
     align: ['left', 'right', 'right'],
-    rows: sorted.map(({ name, weights, sqnr }) => [
+    rows: listed.map(({ name, weights, sqnr }) => [
       name,
       weights.toLocaleString('en'),
       Number.isFinite(sqnr) ? sqnr.toFixed(2) : 'exact',

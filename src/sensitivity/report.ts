@@ -175,11 +175,15 @@ const LISTED_CELLS = 20;
 /**
  * The tables of the paper: components, blocks and the most sensitive cells, each with what is gained by keeping it.
  * Components and cells come with the most sensitive first, blocks in order.
- * @param digits after the point, of losses
+ * @param digits after the point, of losses; by default five of the baseline's count
  */
-export function sensitivityTables(report: SensitivityReport, digits = 4): TextTable[] {
+export function sensitivityTables(
+  report: SensitivityReport,
+  digits = Math.max(0, 4 - Math.floor(Math.log10(report.baseline))),
+): TextTable[] {
   const { metric, baseline, reference } = report;
-  const hasRecovered = reference !== undefined && baseline > reference;
+  // With a reference of 0 it would be `relative` again.
+  const hasRecovered = reference !== undefined && reference !== 0 && baseline > reference;
   const loss = (value: number) => value.toFixed(digits);
   const signed = (value: number, places: number) =>
     `${value < 0 ? '-' : '+'}${Math.abs(value).toFixed(places)}`;
@@ -216,7 +220,15 @@ export function sensitivityTables(report: SensitivityReport, digits = 4): TextTa
   const all = (names: readonly string[]) =>
     reference === undefined
       ? []
-      : [[...names, loss(reference), ...differences(baseline, reference, signed, percent, digits)]];
+      : [
+          [
+            ...names,
+            loss(reference),
+            signed(baseline - reference, digits),
+            percent((baseline - reference) / baseline),
+            ...(hasRecovered ? [percent(1)] : []),
+          ],
+        ];
   const cells = bySensitivity(report.cells);
   const shown = cells.slice(0, LISTED_CELLS);
   return [
@@ -242,21 +254,6 @@ export function sensitivityTables(report: SensitivityReport, digits = 4): TextTa
       shown.map((row) => line(row, [row.block || 'outside of blocks', row.component!])),
     ),
   ].filter(({ rows }) => rows.length > 0);
-}
-
-function differences(
-  baseline: number,
-  reference: number,
-  signed: (value: number, places: number) => string,
-  percent: (value: number) => string,
-  digits: number,
-): string[] {
-  const improvement = baseline - reference;
-  return [
-    signed(improvement, digits),
-    percent(improvement / baseline),
-    ...(improvement > 0 ? [percent(1)] : []),
-  ];
 }
 
 /** A table as plain text, its columns in line. */
