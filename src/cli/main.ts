@@ -10,6 +10,7 @@ import { doctor } from './doctor.js';
 import { gemm } from './gemm.js';
 import { inspect } from './inspect.js';
 import { MODEL_LAYERS } from './model-layers.js';
+import { perplexity } from './perplexity.js';
 import { quantize } from './quantize.js';
 import { selftest } from './selftest.js';
 import { sensitivity } from './sensitivity.js';
@@ -153,6 +154,40 @@ onLayers(onGpu(program.command('sensitivity <model>')))
     positiveNumber,
   )
   .action(sensitivity);
+
+onGpu(program.command('perplexity <model>'))
+  .description(
+    'perplexity of a Llama (a folder with config.json and safetensors) in several formats, everything on the GPU',
+  )
+  .requiredOption('--tokens <file>', 'sequence after sequence, little-endian; *.u32 is u32, else u16')
+  .addOption(new Option('--token-type <type>', 'of the file').choices(['u16', 'u32']))
+  .option(
+    '--formats <list>',
+    'WEIGHTS or WEIGHTS/ACTIVATIONS, each with options in any order: mxfp4:floor, mxfp4:oas:dynamic32:b16, nvfp4:four-over-six, float, mxfp4:oas:dynamic128/mxfp4:oas:static128',
+    lists,
+  )
+  .option(
+    '--activations <list>',
+    'of formats that name none: float (default), int8, mxfp4:…, nvfp4:…, same (as the weights)',
+    lists,
+  )
+  .option('--table <names>', 'whole tables of formats: w4a16, w4a4', lists)
+  .option('--keep <patterns>', "layers that stay as they are, e.g. 'model.layers.0.*,*.o_proj'", lists)
+  .option('--sequences <count>', 'of the file, from its beginning (default: all)', positiveInteger)
+  .option('--length <tokens>', "of a sequence (default: the model's most positions)", positiveInteger)
+  .option(
+    '--batch <sequences>',
+    'at a time (default: 32, or what the device holds); NVFP4 activations share a scale over it',
+    positiveInteger,
+  )
+  .addOption(
+    new Option('--precision <type>', 'of float activations in products: f16 may use f16 matrices')
+      .choices(['f32', 'f16'])
+      .default('f32'),
+  )
+  .option('--decode <tokens>', 'generated to time decoding; 0 for none', nonNegativeInteger, 64)
+  .option('--no-baselines', 'without the rows that percentages are over, unless they are asked for')
+  .action(perplexity);
 
 onGpu(program.command('doctor'))
   .description('print the adapter, its features, limits and capability tiers, and what is missing')
