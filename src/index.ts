@@ -151,6 +151,8 @@ export {
   activationTable,
   type ComponentActivations,
   componentActivations,
+  MAGNITUDE_BINS,
+  MagnitudeStatistics,
 } from './sensitivity/activation-statistics.js';
 export { type LayerPlace, placeLayer } from './sensitivity/layer-names.js';
 export {

@@ -37,7 +37,7 @@ const MLP_NORM = (i: number) => `model.layers.${i}.post_attention_layernorm.weig
 const FINAL_NORM = 'model.norm.weight';
 const EMBEDDING = 'model.embed_tokens.weight';
 /** What patterns call the head, tied or not. */
-const HEAD = 'lm_head.weight';
+export const HEAD = 'lm_head.weight';
 
 export async function uploadShared(gpu: Gpu, source: LlamaSource): Promise<SharedWeights> {
   const { vocabulary, hidden, layers } = source.config;
@@ -81,6 +81,8 @@ export class Llama {
   readonly blocks: readonly Block[];
   readonly finalNorm: GPUBuffer;
   readonly head: Linear;
+  /** All of blocks in the order of their use, and the head, by the names of their weights. */
+  readonly linears: ReadonlyMap<string, Linear>;
   /** Bytes of all weights as they are stored, and bits a weight of the linear layers in blocks. */
   readonly storedBytes: number;
   readonly bitsPerWeight: number;
@@ -98,6 +100,7 @@ export class Llama {
     this.gpu = gpu;
     this.config = config;
     this.embedding = shared.embedding;
+    this.linears = linears;
     this.finalNorm = norm(FINAL_NORM);
     this.head = linears.get(HEAD)!;
     this.blocks = Array.from({ length: config.layers }, (_, i) => {

@@ -27,7 +27,15 @@ export interface StepDescription {
  * @throws UnsupportedError where the grid does not fit; ShaderError
  */
 export async function createStep(gpu: Gpu, description: StepDescription): Promise<Step> {
-  const { label, sources, enables = [], constants = {}, aliases = {}, buffers, workgroups } = description;
+  return (await compileStep(gpu, description))(description.buffers);
+}
+
+/** The same for buffers that are known later. */
+export async function compileStep(
+  gpu: Gpu,
+  description: Omit<StepDescription, 'buffers'>,
+): Promise<(buffers: readonly BufferSlice[]) => Step> {
+  const { label, sources, enables = [], constants = {}, aliases = {}, workgroups } = description;
   const { device } = gpu;
   const most = device.limits.maxComputeWorkgroupsPerDimension;
   const [x, y, z = 1] = typeof workgroups === 'number' ? foldGrid(workgroups, most) : workgroups;
@@ -39,19 +47,21 @@ export async function createStep(gpu: Gpu, description: StepDescription): Promis
   }
   const modules = sources.map((source, i) => ({ name: `${label} ${i}`, source }));
   const pipeline = await getPipeline(device, composeShader({ label, enables, constants, aliases, modules }));
-  const group = device.createBindGroup({
-    label,
-    layout: pipeline.getBindGroupLayout(0),
-    entries: buffers.map((buffer, binding) => ({
-      binding,
-      resource: 'buffer' in buffer ? buffer : { buffer },
-    })),
-  });
-  return {
-    encode(pass) {
-      pass.setPipeline(pipeline);
-      pass.setBindGroup(0, group);
-      pass.dispatchWorkgroups(x, y, z);
-    },
+  return (buffers) => {
+    const group = device.createBindGroup({
+      label,
+      layout: pipeline.getBindGroupLayout(0),
+      entries: buffers.map((buffer, binding) => ({
+        binding,
+        resource: 'buffer' in buffer ? buffer : { buffer },
+      })),
+    });
+    return {
+      encode(pass) {
+        pass.setPipeline(pipeline);
+        pass.setBindGroup(0, group);
+        pass.dispatchWorkgroups(x, y, z);
+      },
+    };
   };
 }

@@ -20,14 +20,19 @@ import { adapterName, type GpuOptions, openGpu } from './gpu-options.js';
 import { runInterruptible } from './interruptible.js';
 import { megabytes, type ProgressBar } from './progress.js';
 
-export interface PerplexityCommandOptions extends GpuOptions {
+/** Where tokens come from. */
+export interface TokenOptions {
   tokens: string;
   tokenType?: 'u16' | 'u32';
+  /** From the beginning; all by default. */
+  sequences?: number;
+}
+
+export interface PerplexityCommandOptions extends GpuOptions, TokenOptions {
   formats?: string[];
   activations?: string[];
   table?: string[];
   keep?: string[];
-  sequences?: number;
   length?: number;
   batch?: number;
   precision: 'f32' | 'f16';
@@ -260,8 +265,8 @@ function toRows(results: readonly Measured[]): PerplexityRow[] {
 }
 
 /** @throws CheckpointError for a file that cannot be read; InvalidArgumentError for one that is no such list of tokens */
-async function readTokens(
-  { tokens: path, tokenType, sequences }: PerplexityCommandOptions,
+export async function readTokens(
+  { tokens: path, tokenType, sequences }: TokenOptions,
   vocabulary: number,
   length: number,
 ): Promise<Uint32Array> {

@@ -28,8 +28,14 @@ import {
 } from './quantize-plan.js';
 import { RowQuantizer } from './row-quantizer.js';
 
-/** Options of `quantize()` as the command line has them. */
-export interface RuleOptions {
+/** Where matrices are quantized. */
+export interface QuantizeRunOptions extends GpuOptions {
+  gpu?: 'auto' | 'off' | 'require';
+  threads?: number;
+}
+
+export interface QuantizeCommandOptions extends QuantizeRunOptions {
+  output: string;
   format: MatrixRules['format'];
   block?: number;
   scale?: string;
@@ -40,16 +46,6 @@ export interface RuleOptions {
   seed?: number;
   hadamard?: boolean;
   fourOverSixError?: string;
-}
-
-/** Where matrices are quantized. */
-export interface QuantizeRunOptions extends GpuOptions {
-  gpu?: 'auto' | 'off' | 'require';
-  threads?: number;
-}
-
-export interface QuantizeCommandOptions extends RuleOptions, QuantizeRunOptions {
-  output: string;
   keep?: string[];
   also?: string[];
   shardSize?: number;
@@ -172,7 +168,7 @@ export async function quantizeModel(
   }
 }
 
-export function rulesOf(o: RuleOptions): MatrixRules {
+function rulesOf(o: QuantizeCommandOptions): MatrixRules {
   // Checked by `resolveOptions`, which names the value and the choices.
   return {
     format: o.format,

@@ -7,13 +7,13 @@ import { placeLayer, sortComponents } from './layer-names.js';
 import type { Place, TextTable } from './report.js';
 
 export interface ActivationSummary {
-  /** Rows of x that were seen. */
-  readonly rows: number;
+  /** How many were seen. */
+  readonly values: number;
   /** Largest |x|. */
   readonly max: number;
   /** Mean of |x|. */
   readonly mean: number;
-  /** The 99.9th percentile of |x|: see {@link ActivationStatistics.quantile}. */
+  /** The 99.9th percentile of |x|: see {@link MagnitudeStatistics.quantile}. */
   readonly p999: number;
   /** max / p999: how far outliers are above the rest; 1 where there are none, NaN where P99.9 is 0. */
   readonly ratio: number;
@@ -21,22 +21,99 @@ export interface ActivationSummary {
 
 /** Mantissa bits of f32 that a bin ignores, and bins of one exponent. */
 const IGNORED_BITS = 13;
-const BINS = 1024;
+const PAGE = 1024;
+const EXPONENTS = 255;
+/** Bins of |x| by the upper bits of f32, finite ones: bin = bits(|x|) >>> 13. */
+export const MAGNITUDE_BINS = PAGE * EXPONENTS;
+
+/** Statistics of |x| by counts: 8 KB for each power of two that values lie in, so some hundreds of KB, however many come. */
+export class MagnitudeStatistics {
+  /** Counts by f32 exponent, then by the upper ten bits of the mantissa. */
+  readonly #pages: (Float64Array | undefined)[] = new Array(EXPONENTS);
+  #values = 0;
+  #max = 0;
+  #sum = 0;
+
+  /** @param values finite ones */
+  add(values: Float32Array): void {
+    const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+    for (let i = 0; i < values.length; i++) {
+      const size = Math.abs(values[i]!);
+      if (size > this.#max) this.#max = size;
+      this.#sum += size;
+      const bin = (bits[i]! & 0x7fffffff) >>> IGNORED_BITS;
+      this.#page(Math.floor(bin / PAGE))[bin % PAGE]!++;
+    }
+    this.#values += values.length;
+  }
+
+  /**
+   * Adds what was counted elsewhere, on a GPU say. `mean` then is by up to 2^-11 of it off, as these count as the middle of
+   * their bin.
+   * @param counts by bin, {@link MAGNITUDE_BINS} of them @param max the largest of the values
+   * @throws InvalidArgumentError for another number of bins
+   */
+  addCounts(counts: ArrayLike<number>, max: number): void {
+    if (counts.length !== MAGNITUDE_BINS) {
+      throw new InvalidArgumentError('sensitivity', `${counts.length} counts are not ${MAGNITUDE_BINS}`);
+    }
+    for (let bin = 0; bin < MAGNITUDE_BINS; bin++) {
+      const count = counts[bin]!;
+      if (count === 0) continue;
+      this.#page(Math.floor(bin / PAGE))[bin % PAGE]! += count;
+      // The first bin is where zeros are.
+      if (bin > 0) this.#sum += (count * (lowerEdge(bin) + lowerEdge(bin + 1))) / 2;
+      this.#values += count;
+    }
+    this.#max = Math.max(this.#max, max);
+  }
+
+  /**
+   * The least |x| that at least the share `p` of all values is not above (the nearest rank, no interpolation). Exact where
+   * values are bf16 or f16 (normal ones); of f32 values the result is by less than 2^-10 of it too small, and never too
+   * large, as they are counted by exponent and ten bits of the mantissa.
+   * @throws InvalidArgumentError for p outside of 0 to 1, and before there are values
+   */
+  quantile(p: number): number {
+    if (!(p >= 0 && p <= 1))
+      throw new InvalidArgumentError('sensitivity', `quantile ${p} is not within 0 to 1`);
+    if (this.#values === 0) throw new InvalidArgumentError('sensitivity', 'no inputs have been added');
+    // Twelve digits: 0.999 · 1000 is a rank of 999, however the product is rounded.
+    const rank = Math.max(1, Math.ceil(Number((p * this.#values).toPrecision(12))));
+    let below = 0;
+    for (const [page, counts] of this.#pages.entries()) {
+      for (let bin = 0; counts && bin < PAGE; bin++) {
+        below += counts[bin]!;
+        if (below >= rank) return lowerEdge(page * PAGE + bin);
+      }
+    }
+    return this.#max;
+  }
+
+  summary(): ActivationSummary {
+    const p999 = this.quantile(0.999);
+    const [values, max] = [this.#values, this.#max];
+    return { values, max, mean: this.#sum / values, p999, ratio: max / p999 };
+  }
+
+  #page(exponent: number): Float64Array {
+    this.#pages[exponent] ??= new Float64Array(PAGE);
+    return this.#pages[exponent];
+  }
+}
 
 /**
- * Statistics of x[m, k] over all its batches. Memory: 8 KB for each power of two that values lie in, so some hundreds of KB,
- * and 16 bytes a column; `secondMoments` takes k² · 8 bytes more.
+ * Statistics of x[m, k] over all its batches, also by column. Memory: that of {@link MagnitudeStatistics}, 16 bytes a
+ * column, and with `secondMoments` k² · 8 bytes more.
  */
 export class ActivationStatistics {
   readonly cols: number;
   /** Largest |x| by column, f64[k]. */
   readonly columnMax: Float64Array;
+  readonly #magnitudes = new MagnitudeStatistics();
   readonly #squares: Float64Array;
   readonly #products: Float64Array | undefined;
-  /** Counts by f32 exponent, then by the upper ten bits of the mantissa. */
-  readonly #pages: (Float64Array | undefined)[] = new Array(255);
   #rows = 0;
-  #sum = 0;
 
   /** @param cols k @param options.secondMoments whether to gather xᵀ·x too, for `outputError` */
   constructor(cols: number, { secondMoments = false }: { secondMoments?: boolean } = {}) {
@@ -64,54 +141,24 @@ export class ActivationStatistics {
       const place = `row ${Math.floor(bad / cols)}, col ${bad % cols}`;
       throw new InvalidArgumentError('sensitivity', `input at ${place} is ${x[bad]}, no finite f32`);
     }
-    const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+    this.#magnitudes.add(values);
     for (let i = 0; i < values.length; i++) {
       const size = Math.abs(values[i]!);
       const col = i % cols;
       if (size > this.columnMax[col]!) this.columnMax[col] = size;
       this.#squares[col]! += size * size;
-      this.#sum += size;
-      const bin = (bits[i]! & 0x7fffffff) >>> IGNORED_BITS;
-      const page = Math.floor(bin / BINS);
-      this.#pages[page] ??= new Float64Array(BINS);
-      this.#pages[page][bin % BINS]!++;
     }
     if (this.#products) addProducts(values, cols, this.#products);
     this.#rows += values.length / cols;
   }
 
-  /**
-   * The least |x| that at least the share `p` of all values is not above (the nearest rank, no interpolation). Exact where
-   * values are bf16 or f16 (normal ones); of f32 values the result is by less than 2^-10 of it too small, and never too
-   * large, as they are counted by exponent and ten bits of the mantissa.
-   * @throws InvalidArgumentError for p outside of 0 to 1, and before the first `add`
-   */
+  /** As {@link MagnitudeStatistics.quantile}. */
   quantile(p: number): number {
-    if (!(p >= 0 && p <= 1))
-      throw new InvalidArgumentError('sensitivity', `quantile ${p} is not within 0 to 1`);
-    if (this.#rows === 0) throw new InvalidArgumentError('sensitivity', 'no inputs have been added');
-    // Twelve digits: 0.999 · 1000 is a rank of 999, however the product is rounded.
-    const rank = Math.max(1, Math.ceil(Number((p * this.#rows * this.cols).toPrecision(12))));
-    let below = 0;
-    for (const [page, counts] of this.#pages.entries()) {
-      for (let bin = 0; counts && bin < BINS; bin++) {
-        below += counts[bin]!;
-        if (below >= rank) return fromBits((page * BINS + bin) << IGNORED_BITS);
-      }
-    }
-    return this.#max();
+    return this.#magnitudes.quantile(p);
   }
 
   summary(): ActivationSummary {
-    const p999 = this.quantile(0.999);
-    const max = this.#max();
-    return {
-      rows: this.#rows,
-      max,
-      mean: this.#sum / (this.#rows * this.cols),
-      p999,
-      ratio: max / p999,
-    };
+    return this.#magnitudes.summary();
   }
 
   /** The mean of x² by column, f64[k]: `mean-squares` of `outputError`. */
@@ -129,10 +176,6 @@ export class ActivationStatistics {
     }
     return this.#products.map((sum) => sum / this.#rows);
   }
-
-  #max(): number {
-    return this.columnMax.reduce((a, b) => Math.max(a, b), 0);
-  }
 }
 
 function addProducts(x: Float32Array, k: number, products: Float64Array): void {
@@ -147,8 +190,9 @@ function addProducts(x: Float32Array, k: number, products: Float64Array): void {
 const word = new Uint32Array(1);
 const float = new Float32Array(word.buffer);
 
-function fromBits(bits: number): number {
-  word[0] = bits;
+/** The least |x| of a bin. */
+function lowerEdge(bin: number): number {
+  word[0] = bin << IGNORED_BITS;
   return float[0]!;
 }
 

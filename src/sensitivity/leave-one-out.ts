@@ -61,6 +61,8 @@ export interface LeaveOneOutOptions {
   /** What the losses hold for (model, format, tokens), in the storage's keys; required with a storage. */
   readonly identity?: string | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Before the first evaluation; how many there are, those in the storage as well. */
+  readonly onStart?: ((total: number) => void) | undefined;
   readonly onProgress?: ((progress: LeaveOneOutProgress) => void) | undefined;
 }
 
@@ -115,6 +117,7 @@ export async function leaveOneOut(options: LeaveOneOutOptions): Promise<Sensitiv
     options.onProgress?.({ id: of.id, value, isStored, done: known.size, total });
     return value;
   };
+  options.onStart?.(total);
   const losses = new Map<string, number>();
   for (const run of runs) losses.set(run.of.id, await measure(run));
   return sensitivityReport(

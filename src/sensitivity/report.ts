@@ -173,87 +173,98 @@ export interface TextTable {
 const LISTED_CELLS = 20;
 
 /**
- * The tables of the paper: components, blocks and the most sensitive cells, each with what is gained by keeping it.
- * Components and cells come with the most sensitive first, blocks in order.
+ * The tables of the paper: components, blocks and the most sensitive cells, each with what is gained by keeping it; several
+ * formats stand side by side. Components and cells come with those first that matter most in the first format, blocks in
+ * order.
+ * @param reports by the name of the format, all of the same layers
  * @param digits after the point, of losses; by default five of the baseline's count
  */
 export function sensitivityTables(
-  report: SensitivityReport,
-  digits = Math.max(0, 4 - Math.floor(Math.log10(report.baseline))),
+  reports: ReadonlyMap<string, SensitivityReport>,
+  digits?: number | undefined,
 ): TextTable[] {
-  const { metric, baseline, reference } = report;
-  // With a reference of 0 it would be `relative` again.
-  const hasRecovered = reference !== undefined && reference !== 0 && baseline > reference;
-  const loss = (value: number) => value.toFixed(digits);
-  const signed = (value: number, places: number) =>
-    `${value < 0 ? '-' : '+'}${Math.abs(value).toFixed(places)}`;
-  const percent = (value: number) => `${signed(100 * value, 2)} %`;
-  const line = (row: SensitivityRow, names: readonly string[]) => [
-    ...names,
-    loss(row.value),
-    signed(row.improvement, digits),
-    percent(row.relative),
-    ...(hasRecovered ? [row.recovered === undefined ? '' : percent(row.recovered)] : []),
-  ];
+  const columns = [...reports].map(([name, report]) => reportColumns(name, report, reports.size > 1, digits));
+  const [first] = reports.values();
+  if (!first) return [];
+  const bySensitivity = (rows: readonly SensitivityRow[]) =>
+    [...rows].sort((a, b) => b.improvement - a.improvement);
+  const cells = bySensitivity(first.cells);
   const table = (
     title: string,
     names: readonly string[],
-    rows: readonly (readonly string[])[],
+    rows: readonly (readonly [names: readonly string[], id: string])[],
   ): TextTable => {
-    const numbers = [metric, 'improvement', 'relative', ...(hasRecovered ? ["of FP4's cost"] : [])];
+    const heads = columns.flatMap(({ head }) => head);
     return {
       title,
-      head: [...names, ...numbers],
-      align: [...names.map(() => 'left' as const), ...numbers.map(() => 'right' as const)],
-      rows,
+      head: [...names, ...heads],
+      align: [...names.map(() => 'left' as const), ...heads.map(() => 'right' as const)],
+      rows: rows.map(([own, id]) => [...own, ...columns.flatMap(({ line }) => line(id))]),
     };
   };
-  const bySensitivity = (rows: readonly SensitivityRow[]) =>
-    [...rows].sort((a, b) => b.improvement - a.improvement);
-  const none = (names: readonly string[]) => [
-    ...names,
-    loss(baseline),
-    '',
-    '',
-    ...(hasRecovered ? [''] : []),
-  ];
-  const all = (names: readonly string[]) =>
-    reference === undefined
-      ? []
-      : [
-          [
-            ...names,
-            loss(reference),
-            signed(baseline - reference, digits),
-            percent((baseline - reference) / baseline),
-            ...(hasRecovered ? [percent(1)] : []),
-          ],
-        ];
-  const cells = bySensitivity(report.cells);
-  const shown = cells.slice(0, LISTED_CELLS);
+  const blockName = ({ block }: SensitivityRow) => block || 'outside of blocks';
   return [
     table(
       'components kept in high precision, in all blocks',
       ['kept'],
-      [
-        none(['none']),
-        ...bySensitivity(report.components).map((row) => line(row, [row.component!])),
-        ...all(['all']),
-      ],
+      first.components.length === 0
+        ? []
+        : [
+            [['none'], 'none'],
+            ...bySensitivity(first.components).map((row) => [[row.component!], row.id] as const),
+            ...(first.reference === undefined ? [] : [[['all'], 'all'] as const]),
+          ],
     ),
     table(
       'blocks kept in high precision',
       ['kept'],
-      report.blocks.map((row) => line(row, [row.block || 'outside of blocks'])),
+      first.blocks.map((row) => [[blockName(row)], row.id] as const),
     ),
     table(
-      shown.length < cells.length
-        ? `the ${shown.length} most sensitive of ${cells.length} parts of blocks`
+      cells.length > LISTED_CELLS
+        ? `the ${LISTED_CELLS} most sensitive of ${cells.length} parts of blocks`
         : 'parts of blocks kept in high precision',
       ['block', 'kept'],
-      shown.map((row) => line(row, [row.block || 'outside of blocks', row.component!])),
+      cells.slice(0, LISTED_CELLS).map((row) => [[blockName(row), row.component!], row.id] as const),
     ),
   ].filter(({ rows }) => rows.length > 0);
+}
+
+/** What a table says of one report: alone in full, beside others in short. */
+function reportColumns(
+  name: string,
+  report: SensitivityReport,
+  isShort: boolean,
+  digits = Math.max(0, 4 - Math.floor(Math.log10(report.baseline))),
+) {
+  const { metric, baseline, reference, components, blocks, cells } = report;
+  // With a reference of 0 it would be `relative` again.
+  const hasRecovered = !isShort && reference !== undefined && reference !== 0 && baseline > reference;
+  const signed = (value: number, places: number) =>
+    `${value < 0 ? '-' : '+'}${Math.abs(value).toFixed(places)}`;
+  const percent = (value: number) => `${signed(100 * value, 2)} %`;
+  const values = new Map([...components, ...blocks, ...cells].map(({ id, value }) => [id, value]));
+  values.set('none', baseline);
+  if (reference !== undefined) values.set('all', reference);
+  const columns: readonly (readonly [head: string, text: (value: number, improvement: number) => string])[] =
+    [
+      [isShort ? name : metric, (value) => value.toFixed(digits)],
+      ...(isShort ? [] : [['improvement', (_: number, gain: number) => signed(gain, digits)] as const]),
+      [isShort ? 'improves' : 'relative', (_, improvement) => percent(improvement / baseline)],
+      ...(hasRecovered
+        ? [["of FP4's cost", (_: number, gain: number) => percent(gain / (baseline - reference))] as const]
+        : []),
+    ];
+  return {
+    head: columns.map(([head]) => head),
+    /** Of a subject, or `none` or `all`; empty where this report does not have it. */
+    line: (id: string): string[] => {
+      const value = values.get(id);
+      return columns.map(([, text], i) =>
+        value === undefined || (id === 'none' && i > 0) ? '' : text(value, baseline - value),
+      );
+    },
+  };
 }
 
 /** A table as plain text, its columns in line. */

@@ -109,12 +109,12 @@ test('sensitivity on threads is what it is on one', { timeout: 60_000 }, async (
     inputs,
     safetensorsFile(Object.fromEntries(names.map((name) => [name, f32([3, 1024], x)]))),
   );
-  const options = { format: 'nvfp4', activations: 'nvfp4', inputs, threads: 0 } as const;
+  const options = { formats: ['nvfp4/nvfp4'], inputs, threads: 0 };
   const { summary } = await sensitivityOfModel(model, options);
-  const command = ['sensitivity', model, '--format', 'nvfp4', '--activations', 'nvfp4', '--inputs', inputs];
+  const command = ['sensitivity', model, '--formats', 'nvfp4/nvfp4', '--inputs', inputs];
   const { code, stdout } = await cli.run([...command, '--threads', '2', '--json']);
   expect(code).toBe(0);
-  expect(JSON.parse(stdout).layers).toEqual(summary.layers);
+  expect(JSON.parse(stdout).formats).toEqual(JSON.parse(JSON.stringify(summary.formats)));
 });
 
 test.each([

@@ -4,12 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import {
+  type FormatSensitivity,
   type SensitivityCommandOptions,
   type SensitivityRun,
   sensitivity,
   sensitivityOfModel,
 } from '../../../src/cli/sensitivity.js';
-import { InvalidArgumentError } from '../../../src/errors.js';
+import { InvalidArgumentError, UnsupportedError } from '../../../src/errors.js';
 import { errorMetrics } from '../../../src/quantize/metrics.js';
 import { dequantize, quantize } from '../../../src/quantize/quantize.js';
 import { ActivationStatistics } from '../../../src/sensitivity/activation-statistics.js';
@@ -33,7 +34,7 @@ afterEach(async () => {
 });
 
 const run = (options: Partial<SensitivityCommandOptions> = {}, how?: SensitivityRun) =>
-  sensitivityOfModel(model, { format: 'mxfp4', gpu: 'off', threads: 0, ...options }, how);
+  sensitivityOfModel(model, { formats: ['mxfp4'], gpu: 'off', threads: 0, ...options }, how);
 
 /** Two blocks of two layers, values of very different spread. */
 function twoBlocks(): ModelFolder {
@@ -77,50 +78,57 @@ async function writeInputs({ matrices }: ModelFolder, change: (inputs: FileTenso
 test('errors of weights, experts together, as quantize has them', async () => {
   const small = smallModel();
   await writeModel(model, small, 2);
-  const rules = { format: 'mxfp4', scale: 'mse', macro: 'dynamic' } as const;
-  const { summary } = await run(rules);
-  expect(summary.layers.map(({ name }) => name).sort()).toEqual(Object.keys(small.matrices).sort());
-  for (const { name, weights, sqnr } of summary.layers) {
-    const { rows, cols, values, experts = 1 } = small.matrices[name]!;
-    const each = values.length / experts;
-    const parts = Array.from({ length: experts }, (_, e) => values.subarray(e * each, (e + 1) * each));
-    const options = { format: 'mxfp4', scaleRule: 'mse', macroScale: 'dynamic', rows, cols } as const;
-    const quantized = parts.flatMap((part) => [...dequantize(quantize(part, options))]);
-    expect(sqnr).toBeCloseTo(errorMetrics(values, quantized).sqnr, 9);
-    expect(weights).toBe(values.length);
-  }
-  expect(summary).toMatchObject({ format: 'mxfp4', bitsPerWeight: 4.3125, activations: 'float' });
-  expect(summary.report.metric).toBe('mean relative weight error');
-  expect(summary.report.components.map(({ component }) => component)).toEqual([
-    'q',
-    'down',
-    'experts.gate_up',
-    'experts.down',
+  const { summary } = await run({ formats: ['mxfp4:mse:dynamic128', 'nvfp4'] });
+  expect(summary.formats.map(({ format, bitsPerWeight }) => [format, bitsPerWeight])).toEqual([
+    ['mxfp4:mse:dynamic128:b32/float', 4.3125],
+    ['nvfp4:te/float', 4.5],
   ]);
-  expect(summary.heatMap.blocks).toEqual(['model.layers.0', 'model.layers.1']);
-  expect(summary).not.toHaveProperty('recommendation');
+  const rules = [{ format: 'mxfp4', scaleRule: 'mse', macroScale: 'dynamic' }, { format: 'nvfp4' }] as const;
+  for (const [i, { layers, report, heatMap, ...rest }] of summary.formats.entries()) {
+    expect(layers!.map(({ name }) => name).sort()).toEqual(Object.keys(small.matrices).sort());
+    for (const { name, weights, sqnr } of layers!) {
+      const { rows, cols, values, experts = 1 } = small.matrices[name]!;
+      const each = values.length / experts;
+      const parts = Array.from({ length: experts }, (_, e) => values.subarray(e * each, (e + 1) * each));
+      const quantized = parts.flatMap((part) => [
+        ...dequantize(quantize(part, { ...rules[i]!, rows, cols })),
+      ]);
+      expect(sqnr).toBeCloseTo(errorMetrics(values, quantized).sqnr, 9);
+      expect(weights).toBe(values.length);
+    }
+    expect(report.metric).toBe('mean relative weight error');
+    expect(report.components.map(({ component }) => component)).toEqual([
+      'q',
+      'down',
+      'experts.gate_up',
+      'experts.down',
+    ]);
+    expect(heatMap.blocks).toEqual(['model.layers.0', 'model.layers.1']);
+    expect(rest).not.toHaveProperty('recommendation');
+  }
+  expect(summary).not.toHaveProperty('inputs');
 });
 
 test.each([
-  { format: 'mxfp4', activations: 'float' },
-  { format: 'mxfp4', activations: 'mxfp4', macro: 'static', macroSize: 32 },
-  { format: 'nvfp4', activations: 'nvfp4' },
-  { format: 'mxfp4', activations: 'nvfp4' },
-] as const)('errors of outputs: %o', async (options) => {
+  ['mxfp4/float', { format: 'mxfp4' }, undefined],
+  [
+    'mxfp4:static32/mxfp4:floor:dynamic64',
+    { format: 'mxfp4', macroScale: 'static', macroSize: 32 },
+    { format: 'mxfp4', scaleRule: 'floor', macroScale: 'dynamic', macroSize: 64 },
+  ],
+  ['mxfp4:b16/mxfp4', { format: 'mxfp4', blockSize: 16 }, { format: 'mxfp4', blockSize: 16 }],
+  ['mxfp4:hadamard/mxfp4', { format: 'mxfp4', hadamard: true }, { format: 'mxfp4', hadamard: true }],
+  ['nvfp4/nvfp4', { format: 'nvfp4' }, { format: 'nvfp4' }],
+  ['mxfp4/nvfp4', { format: 'mxfp4' }, { format: 'nvfp4' }],
+] as const)('errors of outputs: %s', async (format, weights, activations) => {
   const made = twoBlocks();
   await writeModel(model, made);
   const { path, values } = await writeInputs(made);
-  const { summary } = await run({ ...options, inputs: path });
-  const macro = 'macro' in options ? { macroScale: options.macro, macroSize: options.macroSize } : {};
-  const rules = { format: options.format, ...macro };
-  const ofX = options.activations === options.format ? rules : { format: options.activations };
-  for (const { name, sqnr } of summary.layers) {
+  const { summary } = await run({ formats: [format], inputs: path });
+  for (const { name, sqnr } of summary.formats[0]!.layers!) {
     const { rows, cols, values: w } = made.matrices[name]!;
-    const expected = outputError(
-      { name, rows, cols, values: w },
-      { weights: rules, ...(ofX.format !== 'float' && { activations: ofX as typeof rules }) },
-      { kind: 'rows', x: values[name]! },
-    );
+    const layer = { name, rows, cols, values: w };
+    const expected = outputError(layer, { weights, activations }, { kind: 'rows', x: values[name]! });
     expect(sqnr).toBeCloseTo(expected.sqnr, 9);
   }
   const q = ['0', '1'].map((block) => {
@@ -139,53 +147,65 @@ test.each([
 test('a recommendation keeps within the budget, and its line for quantize names all', async () => {
   await writeModel(model, twoBlocks());
   const { summary, notes, tables } = await run({ budget: 7 });
-  const { keep, bitsPerWeight, isOptimal } = summary.recommendation!;
+  const [{ recommendation, layers, report }] = summary.formats as [FormatSensitivity];
+  const { keep, bitsPerWeight, isOptimal } = recommendation!;
   expect(isOptimal).toBe(true);
   expect(bitsPerWeight).toBeLessThanOrEqual(7);
-  // 2048 or 6144 weights each of 16384, at 11.75 bits more: three eighths fit no more.
   expect(keep.length).toBeGreaterThan(0);
-  const weights = keep.reduce((sum, name) => sum + summary.layers.find((l) => l.name === name)!.weights, 0);
+  const weights = keep.reduce((sum, name) => sum + layers!.find((l) => l.name === name)!.weights, 0);
   expect(bitsPerWeight).toBe(4.25 + (11.75 * weights) / 16384);
-  expect(notes.at(-1)).toBe(
-    `fp4-webgpu quantize … --keep '${keep.map((name) => name.replace('.weight', '')).join(',')}'`,
-  );
+  const patterns = keep.map((name) => name.replace('.weight', '')).join(',');
+  expect(notes.at(-1)).toBe(`mxfp4:oas:b32/float: --keep '${patterns}'`);
   expect(tables.at(-1)!.rows.length).toBe(keep.length);
 
   const bytes = await run({ budgetBytes: (7 * 16384) / 8 });
-  expect(bytes.summary.recommendation).toEqual(summary.recommendation);
-  const all = summary.report.cells.reduce((sum, { improvement }) => sum + improvement, 0);
+  expect(bytes.summary.formats[0]!.recommendation).toEqual(recommendation);
+  const all = report.cells.reduce((sum, { improvement }) => sum + improvement, 0);
   const improved = await run({ improve: all * 0.9 });
-  expect(improved.summary.recommendation!.improvement).toBeGreaterThanOrEqual(all * 0.9);
+  expect(improved.summary.formats[0]!.recommendation!.improvement).toBeGreaterThanOrEqual(all * 0.9);
   const little = await run({ budget: 4.26 });
-  expect(little.notes.at(-1)).toBe('nothing of 4 parts is worth keeping within the budget');
+  expect(little.notes.at(-1)).toBe(
+    'mxfp4:oas:b32/float: nothing of 4 parts is worth keeping within the budget',
+  );
 });
 
 test('what is printed, as tables and as JSON', async () => {
   await writeModel(model, twoBlocks());
   const printed: string[] = [];
   vi.spyOn(console, 'log').mockImplementation((text: string) => void printed.push(text));
-  const options = { format: 'mxfp4', gpu: 'off', threads: 0, budget: 8 } as const;
+  const options = { gpu: 'off', threads: 0, budget: 8 } as const;
   await sensitivity(model, options);
   await sensitivity(model, { ...options, json: true });
-  expect(printed[0]).toMatch(/4 layers in mxfp4, 4\.25 bits a weight/);
-  expect(printed[0]).toMatch(/│ down .*│ +\+\d+\.\d\d % │/);
-  expect(printed[0]).toContain("--keep '");
+  // Both formats by default.
+  expect(printed[0]).toMatch(
+    /mxfp4:oas:b32\/float, 4 layers, 4\.25 bits a weight; nvfp4:te\/float, 4 layers, 4\.5/,
+  );
+  expect(printed[0]).toMatch(/│ down .*│ +\+\d+\.\d\d % │.*│ +\+\d+\.\d\d % │/);
+  expect(printed[0]).toContain("nvfp4:te/float: --keep '");
   const { seconds, ...json } = JSON.parse(printed[1]!);
-  const { summary } = await run({ budget: 8 });
+  const { summary } = await run({ formats: ['mxfp4', 'nvfp4', 'mxfp4:oas:b32'], budget: 8 });
   const { seconds: _, ...expected } = JSON.parse(JSON.stringify(summary));
   expect(json).toEqual(expected);
 });
 
 test.each([
-  [{ activations: 'mxfp4' }, /--activations mxfp4: .* --inputs/],
-  [{ budget: 5, improve: 1 }, /one of --budget/],
-  [{ budget: 4 }, /4 bits a weight is below the 4\.25/],
-  [{ scale: 'te' }, /scaleRule = "te"/],
-  [{ keep: ['nothing'] }, /pattern 'nothing' matches none/],
-] as const)('refuses %o', async (options, message) => {
+  [{ activations: 'same' }, InvalidArgumentError, /mxfp4:oas:b32\/mxfp4:oas:b32: .* --inputs/],
+  [{ activations: 'int8' }, UnsupportedError, /int8 activations/],
+  [{ formats: ['float'] }, InvalidArgumentError, /lose nothing/],
+  [{ formats: ['mxfp4:te'] }, InvalidArgumentError, /'te' in 'mxfp4:te' is unknown/],
+  [{ budget: 5, improve: 1 }, InvalidArgumentError, /one of --budget/],
+  [{ budget: 4 }, InvalidArgumentError, /4 bits a weight is below the 4\.25/],
+  [{ keep: ['nothing'] }, InvalidArgumentError, /pattern 'nothing' matches none/],
+  [{ kinds: ['block'] }, InvalidArgumentError, /--kinds .* go with --tokens/],
+  [{ sequences: 3 }, InvalidArgumentError, /go with --tokens/],
+  [{ tokens: 't.u16', inputs: 'x' }, InvalidArgumentError, /--tokens or --inputs/],
+  [{ tokens: 't.u16' }, InvalidArgumentError, /--gpu off goes with errors of weights/],
+  [{ tokens: 't.u16', gpu: 'auto', also: ['x'] }, InvalidArgumentError, /--also/],
+  [{ tokens: 't.u16', gpu: 'auto', budget: 5, kinds: ['block'] }, InvalidArgumentError, /--kinds cell/],
+] as const)('refuses %o', async (options, type, message) => {
   await writeModel(model, twoBlocks());
   const error = await rejection(run(options as never));
-  expect(error).toBeInstanceOf(InvalidArgumentError);
+  expect(error).toBeInstanceOf(type);
   expect(error.message).toMatch(message);
 });
 
@@ -199,6 +219,10 @@ test('refuses inputs that are not those of the layers, before anything is measur
       (inputs) => Object.assign(inputs, { [q]: f32([2, 32], new Array(64).fill(1)) }),
       /32 wide, and the layer 64/,
     ],
+    [
+      (inputs) => Object.assign(inputs, { [q]: f32([1, 64], [Number.NaN, ...new Array(63).fill(1)]) }),
+      /q_proj have NaN in row 0/,
+    ],
     [(inputs) => Object.assign(inputs, { [q]: f32([1, 2, 64], new Array(128).fill(1)) }), /three dimensions/],
   ];
   for (const [change, message] of cases) {
@@ -207,7 +231,8 @@ test('refuses inputs that are not those of the layers, before anything is measur
     const error = await rejection(run({ inputs: path }, { onStart }));
     expect(error).toBeInstanceOf(InvalidArgumentError);
     expect(error.message).toMatch(message);
-    expect(onStart).not.toHaveBeenCalled();
+    // Values are looked at as they are read.
+    if (!message.source.includes('NaN')) expect(onStart).not.toHaveBeenCalled();
   }
   await writeModel(model, smallModel());
   const { path } = await writeInputs(made);

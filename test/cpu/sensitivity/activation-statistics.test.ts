@@ -3,6 +3,8 @@ import {
   ActivationStatistics,
   activationTable,
   componentActivations,
+  MAGNITUDE_BINS,
+  MagnitudeStatistics,
 } from '../../../src/sensitivity/activation-statistics.js';
 import { roundToBf16 } from '../../support/exact.js';
 import { halfToFloat, toHalf } from '../../support/half.js';
@@ -59,8 +61,8 @@ test('sums by column and over all, from batches', () => {
   const draw = gaussian(3);
   const values = fill(600, (i) => draw() * (1 + (i % 6)));
   const statistics = gather(values, 6, 7);
-  const { rows, max, mean, p999, ratio } = statistics.summary();
-  expect(rows).toBe(100);
+  const { values: count, max, mean, p999, ratio } = statistics.summary();
+  expect(count).toBe(600);
   expect(max).toBe(Math.max(...values.map(Math.abs)));
   expect(mean).toBeCloseTo(values.reduce((sum, x) => sum + Math.abs(x), 0) / 600, 12);
   expect(ratio).toBe(max / p999);
@@ -69,6 +71,30 @@ test('sums by column and over all, from batches', () => {
     expect(statistics.columnMax[col]).toBe(Math.max(...column.map(Math.abs)));
     expect(statistics.meanSquares[col]).toBeCloseTo(column.reduce((sum, x) => sum + x * x, 0) / 100, 10);
   }
+});
+
+test('counts from elsewhere are the same, but for the mean', () => {
+  for (const values of Object.values(DATA)) {
+    const counts = new Uint32Array(MAGNITUDE_BINS);
+    for (const bits of new Uint32Array(Float32Array.from(values).buffer))
+      counts[(bits & 0x7fffffff) >>> 13]!++;
+    const own = new MagnitudeStatistics();
+    own.add(values);
+    const other = new MagnitudeStatistics();
+    const max = values.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
+    // In two parts.
+    const first = counts.map((count) => count >> 1);
+    other.addCounts(first, max / 2);
+    other.addCounts(
+      counts.map((count, bin) => count - first[bin]!),
+      max,
+    );
+    const { mean, ...exact } = own.summary();
+    const { mean: found, ...rest } = other.summary();
+    expect(rest).toEqual(exact);
+    expect(Math.abs(found - mean)).toBeLessThanOrEqual(mean * 2 ** -11);
+  }
+  expect(() => new MagnitudeStatistics().addCounts([1, 2], 1)).toThrow(/2 counts are not 261120/);
 });
 
 test('f64 values count as the f32 they are rounded to', () => {
@@ -93,7 +119,13 @@ test('refuses what is no inputs, and counts nothing of it', () => {
 });
 
 test('by component, as the paper has it', () => {
-  const summary = (p999: number, max: number) => ({ rows: 1, max, mean: p999 / 4, p999, ratio: max / p999 });
+  const summary = (p999: number, max: number) => ({
+    values: 1,
+    max,
+    mean: p999 / 4,
+    p999,
+    ratio: max / p999,
+  });
   const components = componentActivations(
     new Map([
       ['m.0.mlp.down_proj.weight', summary(2, 400)],

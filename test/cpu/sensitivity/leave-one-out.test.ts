@@ -155,7 +155,7 @@ test('a heat map has a place for every component of every block', async () => {
 
 test('tables: the most sensitive first, blocks in order', async () => {
   const report = await run({ metric: 'perplexity' });
-  const tables = sensitivityTables(report, 3);
+  const tables = sensitivityTables(new Map([['mxfp4', report]]), 3);
   expect(tables.map(({ rows }) => rows.map((row) => row[0]))).toEqual([
     ['none', 'down', 'q', 'experts.down', 'all'],
     ['model.layers.2', 'model.layers.10'],
@@ -168,6 +168,28 @@ test('tables: the most sensitive first, blocks in order', async () => {
   for (const { head, align, rows } of tables) {
     for (const row of [align, ...rows]) expect(row.length).toBe(head.length);
   }
+});
+
+test('formats side by side, in the order of the first', async () => {
+  const other = await run({ evaluate: (keep) => 2 * loss(keep), kinds: ['component'] });
+  const [components, blocks] = sensitivityTables(
+    new Map([
+      ['mxfp4', await run()],
+      ['nvfp4', other],
+    ]),
+    2,
+  );
+  expect(components!.head).toEqual(['kept', 'mxfp4', 'improves', 'nvfp4', 'improves']);
+  expect(components!.rows).toEqual([
+    ['none', '5.97', '', '11.94', ''],
+    ['down', '4.47', '+25.13 %', '8.94', '+25.13 %'],
+    ['q', '5.59', '+6.28 %', '11.19', '+6.28 %'],
+    ['experts.down', '5.88', '+1.57 %', '11.75', '+1.57 %'],
+    ['all', '4.00', '+32.98 %', '8.00', '+32.98 %'],
+  ]);
+  // What the second one lacks is empty.
+  expect(blocks!.rows[0]!.slice(3)).toEqual(['', '']);
+  expect(sensitivityTables(new Map())).toEqual([]);
 });
 
 test('what there is to keep covers each layer once in each kind', () => {
