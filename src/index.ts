@@ -158,6 +158,7 @@ export { type LayerPlace, placeLayer } from './sensitivity/layer-names.js';
 export {
   type LeaveOneOutOptions,
   type LeaveOneOutProgress,
+  type Loss,
   type LossOf,
   type LossStorage,
   leaveOneOut,

@@ -11,7 +11,7 @@ import { keepingMatrices } from '../../demo/lm/source.js';
 import { InvalidArgumentError } from '../errors.js';
 import { openCheckpointFile, tuneFile } from '../node.js';
 import type { ActivationSummary } from '../sensitivity/activation-statistics.js';
-import { leaveOneOut } from '../sensitivity/leave-one-out.js';
+import { type Loss, leaveOneOut } from '../sensitivity/leave-one-out.js';
 import type { LayerBits } from '../sensitivity/recommend.js';
 import type { SubjectKind } from '../sensitivity/report.js';
 import { adapterName, type GpuOptions, openGpu } from './gpu-options.js';
@@ -69,9 +69,10 @@ export async function measureLosses(
   const shared = await uploadShared(gpu, source);
   try {
     using float = await createLlama(gpu, source, { shared, precision, signal });
-    const lossOf = async (llama: Llama, onSequences?: (done: number) => void) =>
-      (await perplexity(llama, tokens, { sequenceLength: length, batch, signal, onProgress: onSequences }))
-        .perplexity;
+    const lossOf = async (llama: Llama, onSequences?: (done: number) => void): Promise<Loss> => {
+      const how = { sequenceLength: length, batch, signal, onProgress: onSequences };
+      return { logSamples: (await perplexity(llama, tokens, how)).lossPerSequence };
+    };
     const inputs = await watchInputs(float, shared, lossOf);
     const formats: MeasuredFormat[] = [];
     let before = 0;
@@ -117,11 +118,11 @@ export async function measureLosses(
 async function watchInputs(
   llama: Llama,
   shared: SharedWeights,
-  lossOf: (llama: Llama) => Promise<number>,
+  lossOf: (llama: Llama) => Promise<Loss>,
 ): Promise<Map<string, ActivationSummary>> {
   using watched = new WatchedLlama(llama, shared);
   await lossOf(watched.llama);
-  return watched.read();
+  return await watched.read();
 }
 
 /** Layers that a configuration has in FP4, in the order of the model. */

@@ -176,21 +176,26 @@ interface Recommended {
   readonly note: string;
 }
 
+/** Standard errors that an improvement has to be above, so that layers are not kept for what is chance. */
+const CERTAINTY = 2;
+
 function recommend({ configuration, report, layers }: MeasuredFormat, budget: KeepBudget): Recommended {
-  const { candidates, layersOf } = keepCandidates(report, layers);
+  const { candidates, layersOf } = keepCandidates(report, layers, CERTAINTY);
   const choice = recommendKeep(candidates, budget);
   const names = layersOf(choice.keep);
   const name = configurationName(configuration);
   // Patterns match names without their end as well.
   const patterns = names.map((layer) => layer.replace(/\.weight$/, ''));
   const table = recommendationTable(choice, candidates);
+  const useful = candidates.filter(({ improvement }) => improvement > 0).length;
+  const considered = `${useful} of ${candidates.length} parts improve, by more than ${CERTAINTY} standard errors where these are known`;
   return {
     choice,
     names,
     table: { ...table, title: `${name}: ${table.title}` },
     note: names.length
-      ? `${name}: --keep '${patterns.join(',')}'`
-      : `${name}: nothing of ${candidates.length} parts is worth keeping within the budget`,
+      ? `${name}: ${considered}: --keep '${patterns.join(',')}'`
+      : `${name}: ${considered}; none fits the budget`,
   };
 }
 

@@ -6,6 +6,7 @@
 import { InvalidArgumentError } from '../errors.js';
 import {
   checkLoss,
+  type MeasuredLoss,
   type Place,
   type SensitivityReport,
   type Subject,
@@ -22,6 +23,12 @@ export interface LossOf {
   readonly subject?: Subject;
   readonly signal?: AbortSignal | undefined;
 }
+
+/**
+ * A loss, or natural logs of the losses of parts of the data, the same parts each time: exp of their mean is the loss. Of
+ * perplexity, the mean negative log likelihoods of sequences of one length.
+ */
+export type Loss = number | { readonly logSamples: ArrayLike<number> };
 
 /** Where losses are kept: a Map, or in Node `tuneFile` of `fp4-webgpu/node`, which is a storage of texts as well. */
 export interface LossStorage {
@@ -45,9 +52,9 @@ export interface LeaveOneOutOptions {
   /**
    * The loss (perplexity, or any other that is smaller where the model is better and above zero) of the model with the
    * layers for which `keep` holds in high precision and all others of `layers` in FP4. Called with one at a time; it has
-   * to be deterministic.
+   * to be deterministic. Where it gives logs of losses by part of the data, rows get standard errors.
    */
-  readonly evaluate: (keep: (name: string) => boolean, of: LossOf) => number | Promise<number>;
+  readonly evaluate: (keep: (name: string) => boolean, of: LossOf) => Loss | Promise<Loss>;
   /** What is kept in turn: components, blocks, and components of blocks, by default all three. */
   readonly kinds?: readonly SubjectKind[] | undefined;
   /** Also evaluates with everything kept, so that rows say which share of FP4's whole cost they are; true by default. */
@@ -101,29 +108,50 @@ export async function leaveOneOut(options: LeaveOneOutOptions): Promise<Sensitiv
   // Layers of a subject are in the order of `layers`, so equal sets have equal texts.
   const keyOf = (kept: ReadonlySet<string>) => JSON.stringify([...kept]);
   const total = new Set(runs.map(({ kept }) => keyOf(kept))).size;
-  const known = new Map<string, number>();
-  const measure = async ({ of, kept }: (typeof runs)[number]): Promise<number> => {
+  const known = new Map<string, MeasuredLoss>();
+  const measure = async ({ of, kept }: (typeof runs)[number]): Promise<MeasuredLoss> => {
     const key = keyOf(kept);
     const before = known.get(key);
-    if (before !== undefined) return before;
+    if (before) return before;
     signal?.throwIfAborted();
     const storageKey = `${identity} ${of.id}`;
     const stored = await storage?.get(storageKey);
     const isStored = stored !== undefined && stored !== null;
-    const value = isStored ? Number(stored) : await options.evaluate((name) => kept.has(name), of);
-    checkLoss(`${isStored ? 'stored ' : ''}of ${of.id}`, value);
-    known.set(key, value);
-    if (!isStored) await storage?.set(storageKey, String(value));
-    options.onProgress?.({ id: of.id, value, isStored, done: known.size, total });
-    return value;
+    const loss = isStored ? parseLoss(stored) : await options.evaluate((name) => kept.has(name), of);
+    const measured = measuredLoss(loss);
+    checkLoss(`${isStored ? 'stored ' : ''}of ${of.id}`, measured.value);
+    known.set(key, measured);
+    if (!isStored) await storage?.set(storageKey, lossText(loss));
+    options.onProgress?.({ id: of.id, value: measured.value, isStored, done: known.size, total });
+    return measured;
   };
   options.onStart?.(total);
-  const losses = new Map<string, number>();
+  const losses = new Map<string, MeasuredLoss>();
   for (const run of runs) losses.set(run.of.id, await measure(run));
   return sensitivityReport(
     metric,
     losses.get('none')!,
     losses.get('all'),
-    subjects.map((subject) => ({ subject, value: losses.get(subject.id)! })),
+    subjects.map((subject) => ({ subject, loss: losses.get(subject.id)! })),
   );
+}
+
+function measuredLoss(loss: Loss): MeasuredLoss {
+  if (typeof loss === 'number') return { value: loss };
+  const samples = Array.from(loss.logSamples);
+  return { value: Math.exp(samples.reduce((sum, sample) => sum + sample, 0) / samples.length), samples };
+}
+
+const lossText = (loss: Loss): string =>
+  JSON.stringify(typeof loss === 'number' ? loss : Array.from(loss.logSamples));
+
+/** @returns NaN for what is no loss's text */
+function parseLoss(text: string): Loss {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (Array.isArray(value)) return { logSamples: value };
+    return typeof value === 'number' ? value : Number.NaN;
+  } catch {
+    return Number.NaN;
+  }
 }

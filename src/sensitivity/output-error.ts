@@ -258,9 +258,9 @@ export function outputErrorReport(
     errors.reduce((sum, { name, relative }) => sum + (kept.has(name) ? 0 : relative), 0) / errors.length;
   return sensitivityReport(
     metric,
-    mean(new Set()),
-    0,
-    subjects.map((subject) => ({ subject, value: mean(new Set(subject.layers)) })),
+    { value: mean(new Set()) },
+    { value: 0 },
+    subjects.map((subject) => ({ subject, loss: { value: mean(new Set(subject.layers)) } })),
   );
 }
 

@@ -266,14 +266,18 @@ export interface LayerBits {
 
 /**
  * The cells of a report as candidates, which are named as their first layer; `layersOf` gives all names of a choice.
+ * @param minStandardErrors cells whose improvement is not above so many of its standard errors count as none: it may be
+ * chance. 0 by default; without standard errors nothing is left out.
  * @throws InvalidArgumentError where a layer of the report is not in `layers`, or those of a cell have other bits
  */
 export function keepCandidates(
   report: SensitivityReport,
   layers: ReadonlyMap<string, LayerBits>,
+  minStandardErrors = 0,
 ): { candidates: KeepCandidate[]; layersOf(keep: readonly string[]): string[] } {
   const members = new Map<string, readonly string[]>();
-  const candidates = report.cells.map(({ layers: names, improvement, id }) => {
+  const candidates = report.cells.map(({ layers: names, improvement: measured, standardError = 0, id }) => {
+    const improvement = measured > minStandardErrors * standardError ? measured : Math.min(0, measured);
     const stored = names.map(
       (name) => layers.get(name) ?? fail(`layer ${name} of the report has no weights and bits given`),
     );

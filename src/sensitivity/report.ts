@@ -26,6 +26,11 @@ export interface SensitivityRow extends Subject {
   readonly improvement: number;
   /** improvement / baseline. */
   readonly relative: number;
+  /**
+   * Of `improvement`, where losses are known of parts of the data: from the spread of the differences between the two, part
+   * by part. An improvement of less than two of these may be chance.
+   */
+  readonly standardError?: number;
   /** improvement / (baseline - reference): the share of FP4's whole cost; absent without a reference, or where nothing is lost. */
   readonly recovered?: number;
 }
@@ -93,6 +98,13 @@ export function subjectsOf(
   ];
 }
 
+/** A loss as it was measured. */
+export interface MeasuredLoss {
+  readonly value: number;
+  /** Natural logs of the losses of parts of the data; `value` is exp of their mean. */
+  readonly samples?: ArrayLike<number> | undefined;
+}
+
 /**
  * Puts measurements together.
  * @param values the loss with each subject kept
@@ -101,34 +113,56 @@ export function subjectsOf(
  */
 export function sensitivityReport(
   metric: string,
-  baseline: number,
-  reference: number | undefined,
-  values: readonly { readonly subject: Subject; readonly value: number }[],
+  baseline: MeasuredLoss,
+  reference: MeasuredLoss | undefined,
+  values: readonly { readonly subject: Subject; readonly loss: MeasuredLoss }[],
 ): SensitivityReport {
-  checkLoss('with every layer in FP4', baseline);
-  if (!(baseline > 0)) {
+  checkLoss('with every layer in FP4', baseline.value);
+  if (!(baseline.value > 0)) {
     throw new InvalidArgumentError(
       'sensitivity',
-      `the loss with every layer in FP4 is ${baseline}; improvements are relative to it, so it has to be above zero`,
+      `the loss with every layer in FP4 is ${baseline.value}; improvements are relative to it, so it has to be above zero`,
     );
   }
-  if (reference !== undefined) checkLoss('with no layer in FP4', reference);
-  const lost = reference === undefined ? 0 : baseline - reference;
-  const rows = values.map(({ subject, value }): SensitivityRow => {
+  if (reference) checkLoss('with no layer in FP4', reference.value);
+  const lost = reference ? baseline.value - reference.value : 0;
+  const rows = values.map(({ subject, loss }): SensitivityRow => {
+    const { value } = loss;
     checkLoss(`with ${subject.id} kept`, value);
-    const improvement = baseline - value;
-    const recovered = lost > 0 ? { recovered: improvement / lost } : {};
-    return { ...subject, value, improvement, relative: improvement / baseline, ...recovered };
+    const improvement = baseline.value - value;
+    const standardError = errorOfDifference(baseline, loss);
+    return {
+      ...subject,
+      value,
+      improvement,
+      relative: improvement / baseline.value,
+      ...(standardError !== undefined && { standardError }),
+      ...(lost > 0 && { recovered: improvement / lost }),
+    };
   });
   const ofKind = (kind: SubjectKind) => rows.filter((row) => row.kind === kind);
   return {
     metric,
-    baseline,
-    ...(reference !== undefined && { reference }),
+    baseline: baseline.value,
+    ...(reference && { reference: reference.value }),
     components: ofKind('component'),
     blocks: ofKind('block'),
     cells: ofKind('cell'),
   };
+}
+
+/**
+ * Standard error of a.value - b.value, the two measured on the same parts: that of the mean difference of logs, times the
+ * logarithmic mean of the values, by which a difference of logs is a difference of values.
+ */
+function errorOfDifference(a: MeasuredLoss, b: MeasuredLoss): number | undefined {
+  const count = a.samples?.length ?? 0;
+  if (!a.samples || !b.samples || count < 2) return undefined;
+  const differences = Array.from(a.samples, (sample, i) => sample - b.samples![i]!);
+  const mean = differences.reduce((sum, difference) => sum + difference, 0) / count;
+  const squares = differences.reduce((sum, difference) => sum + (difference - mean) ** 2, 0);
+  const valuePerLog = a.value === b.value ? a.value : (a.value - b.value) / Math.log(a.value / b.value);
+  return Math.sqrt(squares / (count - 1) / count) * valuePerLog;
 }
 
 /** @throws InvalidArgumentError for NaN and infinities */
@@ -237,32 +271,43 @@ function reportColumns(
   isShort: boolean,
   digits = Math.max(0, 4 - Math.floor(Math.log10(report.baseline))),
 ) {
+  type Entry = Pick<SensitivityRow, 'value' | 'improvement' | 'standardError'>;
   const { metric, baseline, reference, components, blocks, cells } = report;
+  const rows = [...components, ...blocks, ...cells];
+  const entries = new Map(rows.map((row): [string, Entry] => [row.id, row]));
+  if (reference !== undefined) {
+    entries.set('all', { value: reference, improvement: baseline - reference });
+  }
   // With a reference of 0 it would be `relative` again.
   const hasRecovered = !isShort && reference !== undefined && reference !== 0 && baseline > reference;
+  const hasErrors = rows.some(({ standardError }) => standardError !== undefined);
   const signed = (value: number, places: number) =>
     `${value < 0 ? '-' : '+'}${Math.abs(value).toFixed(places)}`;
   const percent = (value: number) => `${signed(100 * value, 2)} %`;
-  const values = new Map([...components, ...blocks, ...cells].map(({ id, value }) => [id, value]));
-  values.set('none', baseline);
-  if (reference !== undefined) values.set('all', reference);
-  const columns: readonly (readonly [head: string, text: (value: number, improvement: number) => string])[] =
-    [
-      [isShort ? name : metric, (value) => value.toFixed(digits)],
-      ...(isShort ? [] : [['improvement', (_: number, gain: number) => signed(gain, digits)] as const]),
-      [isShort ? 'improves' : 'relative', (_, improvement) => percent(improvement / baseline)],
-      ...(hasRecovered
-        ? [["of FP4's cost", (_: number, gain: number) => percent(gain / (baseline - reference))] as const]
-        : []),
-    ];
+  const columns: (readonly [head: string, text: (entry: Entry) => string])[] = [
+    [isShort ? name : metric, ({ value }) => value.toFixed(digits)],
+  ];
+  if (!isShort) columns.push(['improvement', ({ improvement }) => signed(improvement, digits)]);
+  columns.push([isShort ? 'improves' : 'relative', ({ improvement }) => percent(improvement / baseline)]);
+  if (hasErrors) {
+    columns.push([
+      '± error',
+      ({ standardError }) =>
+        standardError === undefined ? '' : `${((100 * standardError) / baseline).toFixed(2)} %`,
+    ]);
+  }
+  if (hasRecovered) {
+    columns.push(["of FP4's cost", ({ improvement }) => percent(improvement / (baseline - reference))]);
+  }
   return {
     head: columns.map(([head]) => head),
     /** Of a subject, or `none` or `all`; empty where this report does not have it. */
     line: (id: string): string[] => {
-      const value = values.get(id);
-      return columns.map(([, text], i) =>
-        value === undefined || (id === 'none' && i > 0) ? '' : text(value, baseline - value),
-      );
+      const entry = entries.get(id);
+      return columns.map(([, text], i) => {
+        if (id === 'none') return i === 0 ? baseline.toFixed(digits) : '';
+        return entry ? text(entry) : '';
+      });
     },
   };
 }

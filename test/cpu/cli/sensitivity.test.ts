@@ -155,7 +155,8 @@ test('a recommendation keeps within the budget, and its line for quantize names 
   const weights = keep.reduce((sum, name) => sum + layers!.find((l) => l.name === name)!.weights, 0);
   expect(bitsPerWeight).toBe(4.25 + (11.75 * weights) / 16384);
   const patterns = keep.map((name) => name.replace('.weight', '')).join(',');
-  expect(notes.at(-1)).toBe(`mxfp4:oas:b32/float: --keep '${patterns}'`);
+  expect(notes.at(-1)).toMatch(/^mxfp4:oas:b32\/float: 4 of 4 parts improve, .*: --keep '/);
+  expect(notes.at(-1)!.endsWith(`--keep '${patterns}'`)).toBe(true);
   expect(tables.at(-1)!.rows.length).toBe(keep.length);
 
   const bytes = await run({ budgetBytes: (7 * 16384) / 8 });
@@ -164,9 +165,7 @@ test('a recommendation keeps within the budget, and its line for quantize names 
   const improved = await run({ improve: all * 0.9 });
   expect(improved.summary.formats[0]!.recommendation!.improvement).toBeGreaterThanOrEqual(all * 0.9);
   const little = await run({ budget: 4.26 });
-  expect(little.notes.at(-1)).toBe(
-    'mxfp4:oas:b32/float: nothing of 4 parts is worth keeping within the budget',
-  );
+  expect(little.notes.at(-1)).toMatch(/; none fits the budget$/);
 });
 
 test('what is printed, as tables and as JSON', async () => {
@@ -181,7 +180,7 @@ test('what is printed, as tables and as JSON', async () => {
     /mxfp4:oas:b32\/float, 4 layers, 4\.25 bits a weight; nvfp4:te\/float, 4 layers, 4\.5/,
   );
   expect(printed[0]).toMatch(/│ down .*│ +\+\d+\.\d\d % │.*│ +\+\d+\.\d\d % │/);
-  expect(printed[0]).toContain("nvfp4:te/float: --keep '");
+  expect(printed[0]).toMatch(/nvfp4:te\/float: 4 of 4 parts .* --keep '/);
   const { seconds, ...json } = JSON.parse(printed[1]!);
   const { summary } = await run({ formats: ['mxfp4', 'nvfp4', 'mxfp4:oas:b32'], budget: 8 });
   const { seconds: _, ...expected } = JSON.parse(JSON.stringify(summary));
@@ -196,7 +195,7 @@ test.each([
   [{ budget: 5, improve: 1 }, InvalidArgumentError, /one of --budget/],
   [{ budget: 4 }, InvalidArgumentError, /4 bits a weight is below the 4\.25/],
   [{ keep: ['nothing'] }, InvalidArgumentError, /pattern 'nothing' matches none/],
-  [{ kinds: ['block'] }, InvalidArgumentError, /--kinds .* go with --tokens/],
+  [{ kinds: ['block'] }, InvalidArgumentError, /--kinds, .* go with --tokens/],
   [{ sequences: 3 }, InvalidArgumentError, /go with --tokens/],
   [{ tokens: 't.u16', inputs: 'x' }, InvalidArgumentError, /--tokens or --inputs/],
   [{ tokens: 't.u16' }, InvalidArgumentError, /--gpu off goes with errors of weights/],

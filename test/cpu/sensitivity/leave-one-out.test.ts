@@ -2,6 +2,7 @@
 import { expect, test, vi } from 'vitest';
 import { InvalidArgumentError } from '../../../src/errors.js';
 import { type LeaveOneOutOptions, leaveOneOut } from '../../../src/sensitivity/leave-one-out.js';
+import { keepCandidates } from '../../../src/sensitivity/recommend.js';
 import { heatMap, sensitivityTables, subjectsOf, tableText } from '../../../src/sensitivity/report.js';
 import { rejection } from '../../support/rejection.js';
 
@@ -137,6 +138,47 @@ test.each([
   const error = await rejection(run(options));
   expect(error).toBeInstanceOf(InvalidArgumentError);
   expect(error.message).toMatch(message);
+});
+
+test('standard errors, from parts of the data', async () => {
+  // Log losses of four parts; FP4 in q adds to each something else, in down the same to all.
+  const [base, q, down] = [[1, 2, 0.5, 1.5], [0.3, 0.1, -0.2, 0.2], 0.25];
+  const layers = ['m.0.attn.q_proj', 'm.0.mlp.down_proj'];
+  const storage = new Map<string, string>();
+  const options: LeaveOneOutOptions = {
+    layers,
+    evaluate: (keep) => ({
+      logSamples: base.map((x, i) => x + (keep(layers[0]!) ? 0 : q[i]!) + (keep(layers[1]!) ? 0 : down)),
+    }),
+    kinds: ['cell'],
+    storage,
+    identity: 'x',
+  };
+  const report = await leaveOneOut(options);
+  expect(report.baseline).toBeCloseTo(Math.exp(1.25 + 0.1 + 0.25), 12);
+  expect(report.reference).toBeCloseTo(Math.exp(1.25), 12);
+  const [ofQ, ofDown] = report.cells;
+  // The differences' mean is 0.1 and the sum of their squared deviations 0.04 + 0 + 0.09 + 0.01.
+  const perLog = ofQ!.improvement / 0.1;
+  expect(ofQ!.standardError).toBeCloseTo(Math.sqrt(0.14 / 3 / 4) * perLog, 12);
+  expect(ofDown!.standardError).toBeCloseTo(0, 12);
+  // From the storage they are the same.
+  expect(await leaveOneOut({ ...options, evaluate: () => Number.NaN })).toEqual(report);
+  const [table] = sensitivityTables(new Map([['x', report]]));
+  expect(table!.head).toEqual([
+    'block',
+    'kept',
+    'loss',
+    'improvement',
+    'relative',
+    '± error',
+    "of FP4's cost",
+  ]);
+  const bits = new Map(layers.map((name) => [name, { weights: 64, bits: 4.25, highBits: 16 }]));
+  const gains = (errors?: number) =>
+    keepCandidates(report, bits, errors).candidates.map(({ improvement }) => improvement > 0);
+  expect(gains()).toEqual([true, true]);
+  expect(gains(2)).toEqual([false, true]);
 });
 
 test('a heat map has a place for every component of every block', async () => {
