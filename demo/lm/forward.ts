@@ -360,10 +360,16 @@ class Builder {
         workgroups: [1, heads, cache.sequences],
       });
     }
+    const groups = Math.floor(256 / (headDim / 4));
     return this.#step({
       label: 'lm attention',
       sources: [shapeSource, attentionSource],
-      constants: { ...this.#heads(), CHUNKS: Math.ceil(headDim / 32) },
+      constants: {
+        ...this.#heads(),
+        CHUNKS: Math.ceil(headDim / 32),
+        GROUPS: groups,
+        ROWS: Math.ceil(ATTENTION_TILE / groups),
+      },
       buffers,
       workgroups: [Math.ceil(length / ATTENTION_TILE), heads, cache.sequences],
     });
