@@ -105,6 +105,10 @@ function pick<T extends object, K extends keyof T>(object: T, key: K): Partial<T
   return object[key] === undefined ? {} : ({ [key]: object[key] } as unknown as Partial<T>);
 }
 
+/** The text that `parseConfiguration` takes, defaults written out: `mxfp4:oas:b32/float`. */
+export const configurationName = ({ weights, activations }: Configuration) =>
+  `${weightsName(weights)}/${activationsName(activations, weights)}`;
+
 /** The text that `parseWeights` takes, defaults written out. */
 export function weightsName(weights: 'float' | WeightOptions): string {
   if (weights === 'float') return 'float';

@@ -1,5 +1,4 @@
 import type { Configuration } from '../../demo/lm/format-names.js';
-import { activationsName, weightsName } from '../../demo/lm/format-names.js';
 import type { ActivationSummary } from '../sensitivity/activation-statistics.js';
 import type { LayerError } from '../sensitivity/output-error.js';
 import type { LayerBits } from '../sensitivity/recommend.js';
@@ -25,6 +24,4 @@ export interface MeasuredFormat {
   readonly layers: ReadonlyMap<string, LayerBits>;
 }
 
-/** `mxfp4:oas:b32/float` */
-export const configurationName = ({ weights, activations }: Configuration) =>
-  `${weightsName(weights)}/${activationsName(activations, weights)}`;
+export { configurationName } from '../../demo/lm/format-names.js';

@@ -1,9 +1,9 @@
 /** `sensitivity` of a model that is run: perplexity with layers kept in turn. */
 import { createHash } from 'node:crypto';
 import type { Configuration } from '../../demo/lm/format-names.js';
+import { fp4Layers } from '../../demo/lm/fp4-layers.js';
 import { WatchedLlama } from '../../demo/lm/input-statistics.js';
-import { chooseFormats } from '../../demo/lm/layers.js';
-import { createLlama, HEAD, type Llama, type SharedWeights, uploadShared } from '../../demo/lm/llama.js';
+import { createLlama, type Llama, type SharedWeights, uploadShared } from '../../demo/lm/llama.js';
 import { mixLlamas } from '../../demo/lm/mix.js';
 import { openLlamaFolder } from '../../demo/lm/node.js';
 import { perplexity } from '../../demo/lm/perplexity.js';
@@ -123,27 +123,6 @@ async function watchInputs(
   using watched = new WatchedLlama(llama, shared);
   await lossOf(watched.llama);
   return await watched.read();
-}
-
-/** Layers that a configuration has in FP4, in the order of the model. */
-function fp4Layers(
-  quantized: Llama,
-  float: Llama,
-  configuration: Configuration,
-  keep: readonly string[] | undefined,
-): Map<string, LayerBits> {
-  const names = [...quantized.linears.keys()].filter((name) => name !== HEAD);
-  const formats = chooseFormats(names, HEAD, { ...configuration, keep });
-  const layers = new Map<string, LayerBits>();
-  for (const name of names) {
-    if (formats.get(name)!.weights === 'float') continue;
-    const { n, k, storedBytes } = quantized.linears.get(name)!;
-    const bits = (8 * storedBytes) / (n * k);
-    const highBits = (8 * float.linears.get(name)!.storedBytes) / (n * k);
-    // Weights that the checkpoint has in FP4 are the same in both.
-    if (highBits > bits) layers.set(name, { weights: n * k, bits, highBits });
-  }
-  return layers;
 }
 
 function bitsOf(layers: ReadonlyMap<string, LayerBits>): number {
