@@ -62,4 +62,8 @@ async function start(): Promise<void> {
     return `Done: ${result.rows.length} products.`;
   });
   for (const section of [find('#layer-section'), overhead, sweep]) section.hidden = false;
+
+  // After what most readers come for, and early enough to be there without a network.
+  const { mountLanguageModel } = await import('./lm-section.js');
+  mountLanguageModel(find('#language-model'), session, working);
 }

@@ -39,8 +39,13 @@ export class RunPanel {
     this.#status = find('.status', root);
     this.#alert = find('.alert', root);
     this.#button.addEventListener('click', () => void this.start());
-    this.#cancel.addEventListener('click', () => this.#controller?.abort());
+    this.#cancel.addEventListener('click', () => this.cancel());
     panels.push(this);
+  }
+
+  /** Ends what runs, if something does. */
+  cancel(): void {
+    this.#controller?.abort();
   }
 
   /** Never rejects: what fails is shown. */

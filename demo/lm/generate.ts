@@ -18,6 +18,8 @@ export interface GenerateOptions {
   readonly seed?: number | undefined;
   /** Tokens that end the text and are not given; the model's own by default. */
   readonly endTokens?: readonly number[] | undefined;
+  /** Called once all is compiled, before the prompt is on its way: from here to the first token is the prompt's time. */
+  readonly onReady?: (() => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -87,6 +89,7 @@ export async function* generate(
       return token;
     };
     prefill.writeTokens(prompt);
+    options.onReady?.();
     const coming: Promise<ArrayBuffer>[] = [];
     for (let step = 0, given = 0; given < maxTokens; given++) {
       signal?.throwIfAborted();

@@ -49,6 +49,13 @@ export function blockMatrices(c: LlamaConfig): Readonly<Record<string, readonly 
   };
 }
 
+/** Weights of all matrices and norms; a tied head counts once. */
+export function countParameters(c: LlamaConfig): number {
+  const block = Object.values(blockMatrices(c)).reduce((sum, [n, k]) => sum + n * k, 0);
+  const embeddings = c.tiedHead ? 1 : 2;
+  return c.layers * (block + 2 * c.hidden) + c.hidden + embeddings * c.vocabulary * c.hidden;
+}
+
 /**
  * What may stand beside a Llama's tensors and changes nothing here: frequencies of older files, which are computed anew, and
  * scales that quantized checkpoints have for activations and caches, which are quantized here by what they are.
@@ -133,19 +140,46 @@ export async function openLlama({ name, checkpoint, text }: SourceFiles): Promis
   return source;
 }
 
-/** The same source, which keeps what it has read: for a model that is made in several formats. */
+/** Floats in two bytes each where those hold them: the upper halves of the values' bits. */
+interface HalvedMatrix {
+  readonly name: string;
+  readonly rows: number;
+  readonly cols: number;
+  readonly upper: Uint16Array;
+}
+
+function halved(matrix: StoredMatrix): StoredMatrix | HalvedMatrix {
+  if (isQuantized(matrix)) return matrix;
+  const { name, rows, cols, values } = matrix;
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  return bits.every((word) => (word & 0xffff) === 0)
+    ? { name, rows, cols, upper: Uint16Array.from(bits, (word) => word >>> 16) }
+    : matrix;
+}
+
+function whole(matrix: StoredMatrix | HalvedMatrix): StoredMatrix {
+  if (!('upper' in matrix)) return matrix;
+  const { name, rows, cols, upper } = matrix;
+  const values = new Float32Array(Uint32Array.from(upper, (half) => half << 16).buffer);
+  return { name, rows, cols, values };
+}
+
+/**
+ * The same source, which keeps what it has read: for a model that is made in several formats. BF16 takes as much memory as
+ * it does in the file.
+ */
 export function keepingMatrices(source: LlamaSource): LlamaSource {
-  const kept = new Map<string, Promise<StoredMatrix>>();
+  const kept = new Map<string, Promise<StoredMatrix | HalvedMatrix>>();
   return {
     ...source,
-    matrix(name, rows, cols) {
+    async matrix(name, rows, cols) {
       let matrix = kept.get(name);
       if (!matrix) {
-        matrix = source.matrix(name, rows, cols);
+        matrix = source.matrix(name, rows, cols).then(halved);
         kept.set(name, matrix);
         matrix.catch(() => kept.delete(name));
       }
-      return matrix;
+      return whole(await matrix);
     },
   };
 }
