@@ -1,7 +1,7 @@
 /** Pieces of the language-model section. */
 import { FORMATS } from '../src/index.js';
 import { element } from './dom.js';
-import { type Configuration, parseConfiguration, TABLES } from './lm/format-names.js';
+import { type Configuration, configurationName, parseConfiguration, TABLES } from './lm/format-names.js';
 import type { LlamaSource } from './lm/source.js';
 
 type Attributes = Readonly<Record<string, string | number | boolean | undefined>>;
@@ -54,6 +54,10 @@ export const numberInput = (
 
 /** The name of weights that stay as they are: `BF16`. */
 export const storedName = ({ storedAs }: LlamaSource) => storedAs.toUpperCase();
+
+/** A configuration in the words of the page: `BF16/float`. */
+export const configurationLabel = (configuration: Configuration, source: LlamaSource) =>
+  configurationName(configuration).replace(/^float\//, `${storedName(source)}/`);
 
 /** Whether the file has FP4 matrices, which stay what they are. */
 export const isFp4 = ({ storedAs }: LlamaSource) => Object.hasOwn(FORMATS, storedAs);

@@ -4,25 +4,14 @@ import { element, find } from './dom.js';
 import { significant } from './format.js';
 import { configurationName } from './lm/format-names.js';
 import { generate } from './lm/generate.js';
-import type { TextTokenizer } from './lm/tokenizer.js';
-import { FormatSelects, labelled, numberInput, runPanel } from './lm-elements.js';
+import { continuation } from './lm/tokenizer.js';
+import { configurationLabel, FormatSelects, labelled, numberInput, runPanel } from './lm-elements.js';
 import type { OpenModel } from './lm-section.js';
 import { count } from './lm-tokens.js';
 import type { RunContext } from './run.js';
 
 /** Milliseconds between two looks at the text: more often is of no use to a reader. */
 const REFRESH = 60;
-
-/** What was generated after a prompt: decoded together, as tokens may say what is before them. */
-export function continuation(
-  tokenizer: TextTokenizer,
-  prompt: readonly number[],
-  tokens: readonly number[],
-): string {
-  const before = tokenizer.decode(prompt);
-  const all = tokenizer.decode([...prompt, ...tokens]);
-  return all.startsWith(before) ? all.slice(before.length) : tokenizer.decode(tokens);
-}
 
 export class GeneratePanel {
   readonly root: HTMLElement;
@@ -124,7 +113,7 @@ export class GeneratePanel {
       }
       show();
       const speed = speedOf(prompt.length, tokens.length, times);
-      this.#speed.textContent = [name, ...speed].join('; ');
+      this.#speed.textContent = [configurationLabel(configuration, source), ...speed].join('; ');
       return `${stopped ? 'Stopped' : 'Done'}: ${tokens.length} tokens.`;
     });
   }

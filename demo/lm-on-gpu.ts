@@ -1,5 +1,5 @@
 /** The page's model on one device: in one format at a time, which stays until another is asked for. */
-import type { Gpu } from '../src/index.js';
+import { type Gpu, UnsupportedError } from '../src/index.js';
 import { nextTask } from './dom.js';
 import { type Configuration, configurationName } from './lm/format-names.js';
 import { createLlama, type Llama, type SharedWeights, uploadShared } from './lm/llama.js';
@@ -21,7 +21,15 @@ export function pageSource(source: LlamaSource): LlamaSource {
     ...kept,
     async matrix(name, rows, cols) {
       await nextTask();
-      return kept.matrix(name, rows, cols);
+      try {
+        return await kept.matrix(name, rows, cols);
+      } catch (error) {
+        if (!(error instanceof RangeError)) throw error;
+        throw new UnsupportedError(
+          'demo',
+          `${name} of ${rows} × ${cols} values does not fit into this tab's memory (${error}); take a smaller model`,
+        );
+      }
     },
   };
 }

@@ -47,6 +47,9 @@ const adapterName = ({ adapter }: Measurement) =>
 
 export const megabytes = (bytes: number) => `${significant(bytes / 1e6, 4)} MB`;
 
+/** Of a model that knows nothing, it is above what digits after the point say anything of. */
+export const perplexityText = (value: number) => (value < 1000 ? value.toFixed(4) : significant(value, 6));
+
 const percentText = (value: number | undefined) =>
   value === undefined ? NOTHING : `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(2)} %`;
 
@@ -56,7 +59,7 @@ export function perplexityColumns(storedAs: string): Column<PerplexityRow>[] {
   return [
     { title: 'weights', text: ({ weights }) => (weights === 'float' ? `${storedAs}, as stored` : weights) },
     { title: 'activations', text: ({ activations }) => activations },
-    { title: 'perplexity', numeric, text: ({ perplexity }) => perplexity.toFixed(4) },
+    { title: 'perplexity', numeric, text: ({ perplexity }) => perplexityText(perplexity) },
     { title: `to ${storedAs}`, numeric, text: ({ percentOverFloat }) => percentText(percentOverFloat) },
     { title: 'to NVFP4', numeric, text: ({ percentOverNvfp4 }) => percentText(percentOverNvfp4) },
     { title: 'bits/weight', numeric, text: ({ bitsPerWeight }) => String(Number(bitsPerWeight.toFixed(4))) },

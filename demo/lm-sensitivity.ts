@@ -15,6 +15,7 @@ import {
   blockName,
   heatTable,
   measuredOn,
+  perplexityText,
   reportTables,
   type SensitivityResult,
   sensitivityCsv,
@@ -200,8 +201,8 @@ function summaryOf({ report, configuration }: SensitivityResult, map: HeatMap): 
     .slice(0, 3)
     .map(({ component, block, value }) => `${component} of block ${block} (${percentOf(value)})`)
     .join(', ');
-  const stored = reference === undefined ? '' : `, ${reference.toFixed(4)} as stored`;
-  return `${configuration}: perplexity ${baseline.toFixed(4)} with all in FP4${stored}. What is gained most by keeping: ${most}.`;
+  const stored = reference === undefined ? '' : `, ${perplexityText(reference)} as stored`;
+  return `${configuration}: perplexity ${perplexityText(baseline)} with all in FP4${stored}. What is gained most by keeping: ${most}.`;
 }
 
 /** Pixels that a cell needs to have its number in it. */

@@ -25,3 +25,14 @@ export async function openTokenizer(source: LlamaSource): Promise<TextTokenizer>
     throw new CheckpointError('lm', `${source.name}: tokenizer.json is not understood (${cause})`, { cause });
   }
 }
+
+/** What was generated after a prompt: decoded together, as tokens may say what is before them. */
+export function continuation(
+  tokenizer: TextTokenizer,
+  prompt: readonly number[],
+  tokens: readonly number[],
+): string {
+  const before = tokenizer.decode(prompt);
+  const all = tokenizer.decode([...prompt, ...tokens]);
+  return all.startsWith(before) ? all.slice(before.length) : tokenizer.decode(tokens);
+}
