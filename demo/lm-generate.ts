@@ -112,6 +112,7 @@ export class GeneratePanel {
         stopped = true;
       }
       show();
+      await onDevice.check();
       const speed = speedOf(prompt.length, tokens.length, times);
       this.#speed.textContent = [configurationLabel(configuration, source), ...speed].join('; ');
       return `${stopped ? 'Stopped' : 'Done'}: ${tokens.length} tokens.`;

@@ -40,10 +40,12 @@ export class ModelOnGpu {
   #shared: SharedWeights | undefined;
   #current: { readonly key: string; readonly llama: Llama } | undefined;
   #last: Promise<unknown> = Promise.resolve();
+  readonly #refusals: Refusals;
 
   constructor(gpu: Gpu, source: LlamaSource) {
     this.gpu = gpu;
     this.source = source;
+    this.#refusals = new Refusals(gpu.device);
   }
 
   /** Works one after another: one that was cancelled still has what it uses until it has seen that. */
@@ -85,25 +87,28 @@ export class ModelOnGpu {
       this.#shared?.destroy();
       this.#current = undefined;
       this.#shared = undefined;
+      this.#refusals.destroy();
     });
   }
 
-  /** WebGPU tells of memory that is not there only to whoever listens. */
+  /**
+   * WebGPU tells of memory that is not there, and of what it refuses, only to whoever listens; results are wrong then.
+   * @throws UnsupportedError where it has told something since the last time
+   */
+  async check(): Promise<void> {
+    await this.gpu.device.queue.onSubmittedWorkDone();
+    await nextTask();
+    this.#refusals.throwIfAny();
+  }
+
   async #checked<T extends { destroy(): void }>(create: () => Promise<T>): Promise<T> {
-    const refusals = new Refusals(this.gpu.device);
+    const made = await create();
     try {
-      const made = await create();
-      await this.gpu.device.queue.onSubmittedWorkDone();
-      await nextTask();
-      try {
-        refusals.throwIfAny();
-      } catch (error) {
-        made.destroy();
-        throw error;
-      }
-      return made;
-    } finally {
-      refusals.destroy();
+      await this.check();
+    } catch (error) {
+      made.destroy();
+      throw error;
     }
+    return made;
   }
 }

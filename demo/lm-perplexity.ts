@@ -95,15 +95,10 @@ export class PerplexityPanel {
           const seconds = (performance.now() - start) / 1000;
           const onProgress = (done: number) =>
             progress(at + done, total, `${name}: ${done} of ${sequences} sequences`);
-          measured.push(
-            await measureLlama(configuration, llama, tokens, seconds, {
-              length,
-              batch,
-              decode,
-              signal,
-              onProgress,
-            }),
-          );
+          const how = { length, batch, decode, signal, onProgress };
+          const one = await measureLlama(configuration, llama, tokens, seconds, how);
+          await onDevice.check();
+          measured.push(one);
         } catch (error) {
           if (!(error instanceof UnsupportedError)) throw error;
           refused.push({ configuration: name, reason: error.message });

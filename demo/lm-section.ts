@@ -144,7 +144,10 @@ class LanguageModelSection {
       section.addEventListener(type, () => this.#drop.classList.remove('lm-over'), { capture: true });
     section.addEventListener('drop', (event) => {
       event.preventDefault();
-      if (event.dataTransfer) void this.#open(droppedFiles(event.dataTransfer));
+      if (!event.dataTransfer) return;
+      const tokens = this.#model && lonelyFile(event.dataTransfer);
+      if (tokens) this.#tokens.take(tokens);
+      else void this.#open(droppedFiles(event.dataTransfer));
     });
   }
 
@@ -212,6 +215,13 @@ class LanguageModelSection {
     }
     return this.#onGpu;
   }
+}
+
+/** A file that is no model's: of tokens or text, dropped beside its box. */
+function lonelyFile({ items, files }: DataTransfer): File | undefined {
+  const [file] = files;
+  if (items.length !== 1 || !file || items[0]!.webkitGetAsEntry()?.isDirectory) return undefined;
+  return /\.(safetensors|json)$/.test(file.name) ? undefined : file;
 }
 
 function factsOf({ name, weightBytes }: ModelFolder, source: LlamaSource, parameters: number): HTMLElement {

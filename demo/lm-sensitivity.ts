@@ -117,7 +117,9 @@ export class SensitivityPanel {
             await nextTask();
             const mixed = mixLlamas(quantized, float, shared, isKept);
             const how = { sequenceLength: length, batch, signal, onProgress: tell };
-            return { logSamples: (await perplexity(mixed, tokens.tokens, how)).lossPerSequence };
+            const { lossPerSequence } = await perplexity(mixed, tokens.tokens, how);
+            await onDevice.check();
+            return { logSamples: lossPerSequence };
           },
         });
         signal.throwIfAborted();

@@ -58,17 +58,17 @@ export class TokenFields {
       form,
     );
     form.addEventListener('submit', (event) => event.preventDefault());
-    this.#fileInput.addEventListener('change', () => this.#take(this.#fileInput.files?.[0]));
+    this.#fileInput.addEventListener('change', () => this.take(this.#fileInput.files?.[0]));
     this.#forget.addEventListener('click', () => {
       this.#fileInput.value = '';
-      this.#take(undefined);
+      this.take(undefined);
       this.#text.focus();
     });
     this.root.addEventListener('drop', (event) => {
       // The section would take it as a model.
       event.preventDefault();
       event.stopPropagation();
-      this.#take(event.dataTransfer?.files[0]);
+      this.take(event.dataTransfer?.files[0]);
     });
   }
 
@@ -119,7 +119,8 @@ export class TokenFields {
     return { all: Uint32Array.from(all), from: file?.name ?? 'the text' };
   }
 
-  #take(file: File | undefined): void {
+  /** A file in place of the text, or the text again. */
+  take(file: File | undefined): void {
     this.#file = file;
     this.#forget.hidden = !file;
     this.#text.disabled = file !== undefined;

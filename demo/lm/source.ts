@@ -152,16 +152,21 @@ function halved(matrix: StoredMatrix): StoredMatrix | HalvedMatrix {
   if (isQuantized(matrix)) return matrix;
   const { name, rows, cols, values } = matrix;
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
-  return bits.every((word) => (word & 0xffff) === 0)
-    ? { name, rows, cols, upper: Uint16Array.from(bits, (word) => word >>> 16) }
-    : matrix;
+  // Loops, as `from` with a function takes ten times as long, and matrices have a hundred million values.
+  const upper = new Uint16Array(bits.length);
+  for (let i = 0; i < bits.length; i++) {
+    if (bits[i]! & 0xffff) return matrix;
+    upper[i] = bits[i]! >>> 16;
+  }
+  return { name, rows, cols, upper };
 }
 
 function whole(matrix: StoredMatrix | HalvedMatrix): StoredMatrix {
   if (!('upper' in matrix)) return matrix;
   const { name, rows, cols, upper } = matrix;
-  const values = new Float32Array(Uint32Array.from(upper, (half) => half << 16).buffer);
-  return { name, rows, cols, values };
+  const bits = new Uint32Array(upper.length);
+  for (let i = 0; i < upper.length; i++) bits[i] = upper[i]! << 16;
+  return { name, rows, cols, values: new Float32Array(bits.buffer) };
 }
 
 /**
