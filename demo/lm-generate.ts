@@ -42,7 +42,7 @@ export class GeneratePanel {
         ...this.#formats.fields,
         labelled('New tokens, at most', this.#maxTokens),
         labelled('Temperature', this.#temperature),
-        labelled('Among the likeliest (0: all)', this.#topK),
+        labelled('Top k (0: all)', this.#topK),
         labelled('Seed', this.#seed),
       ],
       [this.#text, this.#speed],
@@ -71,7 +71,7 @@ export class GeneratePanel {
     const configuration = this.#formats.read();
     const name = configurationName(configuration);
     const maxTokens = count('New tokens', this.#maxTokens, 1);
-    const topK = count('The likeliest', this.#topK, 0, source.config.vocabulary);
+    const topK = count('Top k', this.#topK, 0, source.config.vocabulary);
     const seed = count('Seed', this.#seed, 0, 2 ** 32 - 1);
     const temperature = this.#temperature.valueAsNumber;
     const prompt = tokenizer.encode(this.#prompt.value);

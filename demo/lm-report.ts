@@ -40,7 +40,7 @@ export interface SensitivityResult extends Measurement {
 }
 
 export const measuredOn = ({ model, settings }: Measurement) =>
-  `${model.name}, ${settings.sequences} sequences of ${settings.length} tokens of ${settings.tokens}`;
+  `${model.name}, ${settings.sequences} ${settings.sequences === 1 ? 'sequence' : 'sequences'} of ${settings.length} tokens of ${settings.tokens}`;
 
 const adapterName = ({ adapter }: Measurement) =>
   [adapter.vendor, adapter.description || adapter.architecture].filter(Boolean).join(' ');
@@ -132,6 +132,10 @@ export const textColumns = ({ head, align }: TextTable): Column<readonly string[
 export const reportTables = ({ configuration, report }: SensitivityResult): TextTable[] =>
   sensitivityTables(new Map([[configuration, report]]));
 
+/** What the cells of the heat map say. */
+export const FALL =
+  'By how much perplexity falls, of what it is with all in FP4, where one component of one block is kept.';
+
 export function sensitivityMarkdown(result: SensitivityResult): string {
   const { columns, rows } = heatTable(heatMap(result.report));
   const tables = reportTables(result).map(
@@ -143,9 +147,7 @@ export function sensitivityMarkdown(result: SensitivityResult): string {
       )}\n`,
   );
   const title = `${adapterName(result)}: sensitivity of ${measuredOn(result)}, in ${result.configuration}`;
-  const note =
-    'What perplexity falls by, of what it is with all in FP4, where one component of one block is kept.';
-  return [markdownReport(title, [note], columns, rows), ...tables].join('\n');
+  return [markdownReport(title, [FALL], columns, rows), ...tables].join('\n');
 }
 
 export function sensitivityCsv({ configuration, report }: SensitivityResult): string {

@@ -7,12 +7,13 @@ import { exportButtons, provenance, showExports } from './export.js';
 import { signed } from './format.js';
 import { FLOAT } from './lm/comparison.js';
 import { configurationName } from './lm/format-names.js';
-import { fp4Layers } from './lm/fp4-layers.js';
 import { mixLlamas } from './lm/mix.js';
 import { perplexity } from './lm/perplexity.js';
+import { fp4Layers } from './lm/quantized-layers.js';
 import { FormatSelects, runPanel } from './lm-elements.js';
 import {
   blockName,
+  FALL,
   heatTable,
   measuredOn,
   perplexityText,
@@ -58,11 +59,7 @@ export class SensitivityPanel {
           {},
           element('div', { class: 'chart' }),
           element('div', { class: 'lm-legend' }),
-          element(
-            'figcaption',
-            {},
-            'What perplexity changes by where one component of one block is kept: of what it is with all in FP4.',
-          ),
+          element('figcaption', {}, FALL),
         ),
         element('div', { class: 'table' }),
         exportButtons('Link to this page'),
@@ -157,7 +154,7 @@ export class SensitivityPanel {
     );
     find('.lm-legend', this.root).replaceChildren(...legend(largest(map)));
     find('.table', this.root).replaceChildren(
-      dataTable(`Change of perplexity by component and block, ${measuredOn(result)}`, columns, rows),
+      dataTable(`Fall of perplexity by component and block, ${measuredOn(result)}`, columns, rows),
       ...reportTables(result).map((table) => dataTable(table.title, textColumns(table), table.rows)),
     );
     showExports(this.root, 'fp4-sensitivity', result, {

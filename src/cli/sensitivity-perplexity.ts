@@ -1,12 +1,12 @@
 /** `sensitivity` of a model that is run: perplexity with layers kept in turn. */
 import { createHash } from 'node:crypto';
 import type { Configuration } from '../../demo/lm/format-names.js';
-import { fp4Layers } from '../../demo/lm/fp4-layers.js';
 import { WatchedLlama } from '../../demo/lm/input-statistics.js';
 import { createLlama, type Llama, type SharedWeights, uploadShared } from '../../demo/lm/llama.js';
 import { mixLlamas } from '../../demo/lm/mix.js';
 import { openLlamaFolder } from '../../demo/lm/node.js';
 import { perplexity } from '../../demo/lm/perplexity.js';
+import { fp4Layers } from '../../demo/lm/quantized-layers.js';
 import { keepingMatrices } from '../../demo/lm/source.js';
 import { InvalidArgumentError } from '../errors.js';
 import { openCheckpointFile, tuneFile } from '../node.js';
