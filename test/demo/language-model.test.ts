@@ -1,6 +1,6 @@
 /** The language-model section of the built page, on a small random Llama: what it shows is what f64 on the CPU says. */
 import { readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +9,15 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openLlamaFolder } from '../../demo/lm/node.js';
 import { continuation, openTokenizer, type TextTokenizer } from '../../demo/lm/tokenizer.js';
 import type { PerplexityResult, SensitivityResult } from '../../demo/lm-report.js';
+import {
+  type Dtype,
+  type FloatMatrix,
+  quantize,
+  type TensorData,
+  tensorsAs,
+  writeSafetensors,
+} from '../../src/index.js';
+import { openCheckpointFile } from '../../src/node.js';
 import { useDemo } from '../support/demo.js';
 import { type LlamaF64, loadLlamaF64, quantizedLinear } from '../support/llama-f64.js';
 import { TINY, type TinyLlama, tinyConfig, writeTinyLlama } from '../support/tiny-llama.js';
@@ -347,6 +356,32 @@ describe('a folder', () => {
     expect(await problem(page).textContent()).toBe('');
   });
 
+  test('with FP4 weights keeps them: there is no other format to choose', async () => {
+    const path = join(root, 'fp4');
+    await using checkpoint = await openCheckpointFile(folder);
+    const written: TensorData[] = [];
+    for (const tensor of checkpoint.tensors) {
+      const { name, dtype, shape } = tensor;
+      if (/_proj/.test(name)) {
+        const { rows, cols, values } = (await checkpoint.matrix(name)) as FloatMatrix;
+        written.push(...tensorsAs('fp4-webgpu', name, quantize(values, { format: 'mxfp4', rows, cols })));
+      } else {
+        written.push({ name, dtype: dtype as Dtype, shape, bytes: await checkpoint.read(tensor) });
+      }
+    }
+    await mkdir(path);
+    await writeFile(join(path, 'model.safetensors'), writeSafetensors(written));
+    for (const name of ['config.json', 'tokenizer.json'])
+      await copyFile(join(folder, name), join(path, name));
+    const page = await demo.open();
+    await openModel(page, path);
+    expect(await page.locator('.lm-facts').textContent()).toContain('As storedMXFP4');
+    expect(await page.locator('#lm-generate-weights option').allTextContents()).toEqual(['MXFP4, as stored']);
+    expect(await page.locator('#lm-generate-activations').isEnabled()).toBe(true);
+    expect(await page.locator('.lm-table:visible').count()).toBe(0);
+    expect(await page.locator('#lm-others').inputValue()).toBe('float/int8, float/nvfp4');
+  });
+
   test('that is dropped opens; without a tokenizer it has no words', async () => {
     const page = await demo.open();
     await page.locator('#lm-folder').waitFor();
@@ -369,5 +404,17 @@ describe('a folder', () => {
     expect(await page.locator('#lm-generate').isVisible()).toBe(false);
     expect(await run(page, 'perplexity')).toBe('Stopped.');
     expect(await page.locator('#lm-perplexity .alert').textContent()).toContain('take a file of tokens');
+    // A file of tokens that misses its box is still one, and the model stays.
+    const file = await page.evaluateHandle(() => {
+      const data = new DataTransfer();
+      data.items.add(new File([new Uint8Array(20)], 'some.u16'));
+      return data;
+    });
+    await page.locator('#language-model').dispatchEvent('drop', { dataTransfer: file });
+    expect(await page.locator('#lm-token-note').textContent()).toBe('some.u16, 20 bytes.');
+    expect(await run(page, 'perplexity')).toBe('Stopped.');
+    expect(await page.locator('#lm-perplexity .alert').textContent()).toContain(
+      'some.u16: 10 tokens are fewer than a sequence of 32',
+    );
   });
 });
