@@ -5,7 +5,7 @@
 import './lm.css';
 import { isSoftware } from '../src/gpu/caps.js';
 import { InvalidArgumentError } from '../src/index.js';
-import { element, find } from './dom.js';
+import { element, find, nextTask } from './dom.js';
 import { countParameters, type LlamaSource, openLlamaFiles } from './lm/source.js';
 import { openTokenizer, type TextTokenizer } from './lm/tokenizer.js';
 import { labelled, storedName } from './lm-elements.js';
@@ -159,6 +159,10 @@ class LanguageModelSection {
     try {
       const folder = await modelFolder(await placed);
       const source = await openLlamaFiles(folder.files);
+      if (choice !== this.#choice) return;
+      // A large vocabulary takes a second.
+      this.#status.textContent = 'Reading the tokenizer';
+      await nextTask();
       const tokenizer = folder.hasTokenizer ? await openTokenizer(source) : undefined;
       if (choice === this.#choice)
         this.#show(folder, { ...pageSource(source), name: folder.name }, tokenizer);

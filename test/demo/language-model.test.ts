@@ -240,8 +240,25 @@ describe('a model', () => {
     await page.locator('#lm-sequences').fill('1');
     await page.locator('#lm-whole').uncheck();
     await page.locator('#lm-sensitivity-weights').selectOption('nvfp4');
+    // What was measured before it is cancelled is not measured again.
+    await page.locator('#lm-sensitivity .run').click();
+    await status(page, 'sensitivity')
+      .filter({ hasText: /^[3-9] of 16/ })
+      .waitFor({ timeout: 100_000 });
+    await page.locator('#lm-sensitivity .cancel').click();
+    expect(await ended(page, 'sensitivity')).toBe('Cancelled.');
+    await page.evaluate(() => {
+      const told: string[] = [];
+      Object.assign(window, { told });
+      const line = document.querySelector('#lm-sensitivity .status')!;
+      new MutationObserver(() => told.push(line.textContent!)).observe(line, { childList: true });
+    });
     // None, all, and seven components of two blocks.
     expect(await run(page, 'sensitivity')).toBe('Done: 16 evaluations.');
+    const told = await page.evaluate(() => (window as unknown as { told: string[] }).told);
+    const evaluated = told.flatMap((line) => /^(\d+) of 16/.exec(line)?.[1] ?? []).map(Number);
+    expect(Math.min(...evaluated)).toBeGreaterThanOrEqual(3);
+    expect(Math.max(...evaluated)).toBe(16);
     const { report, configuration } = JSON.parse(
       await exported(page, 'sensitivity', 'json'),
     ) as SensitivityResult;
