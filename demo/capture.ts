@@ -11,8 +11,8 @@ import type { Download, Page } from 'playwright';
 import { type ChromiumOptions, chromiumFlags, launchChromium } from '../bench/chromium.js';
 import { type StaticServer, serve } from '../bench/static-server.js';
 import { Fp4Error, UnsupportedError } from '../src/errors.js';
+import { checkLink } from './link.js';
 import type { OverheadResult } from './overhead.js';
-import { checkLink } from './settings.js';
 import type { SweepResult } from './sweep.js';
 
 interface Options extends ChromiumOptions {

@@ -1,5 +1,5 @@
 /** Results as files, and the link that makes them again. */
-import { find } from './dom.js';
+import { element, find } from './dom.js';
 
 declare const __COMMIT__: string;
 
@@ -29,6 +29,19 @@ export function download(name: string, type: string, text: string): void {
   anchor.click();
   // Browsers take the URL up after the click has returned.
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
+/** What {@link showExports} gives something to do. */
+export function exportButtons(link: string): HTMLElement {
+  const button = (name: string, title: string) => element('button', { type: 'button', class: name }, title);
+  return element(
+    'p',
+    { class: 'exports' },
+    button('json', 'JSON'),
+    button('csv', 'CSV'),
+    button('markdown', 'Markdown'),
+    element('a', { class: 'link', href: '.' }, link),
+  );
 }
 
 /** Buttons and link of a panel's results. */

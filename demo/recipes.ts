@@ -60,3 +60,13 @@ export function activationsFor({ weights, x }: Recipe, name: ActivationsName): A
   const blockSize = typeof weights === 'object' && weights.format === 'mxfp4' ? weights.blockSize : 32;
   return { kind: 'mxfp4', blockSize, ...x };
 }
+
+/** Recipes that differ in nothing which is multiplied are one line, that of the first: with float x, OAS is plain MXFP4. */
+export function sweepRecipes(formats: readonly string[], x: ActivationsName): readonly Recipe[] {
+  const lines = new Map<string, Recipe>();
+  for (const recipe of RECIPES.filter(({ id }) => formats.includes(id))) {
+    const key = JSON.stringify([recipe.weights, activationsFor(recipe, x)]);
+    if (!lines.has(key)) lines.set(key, recipe);
+  }
+  return [...lines.values()];
+}
