@@ -124,7 +124,7 @@ test('a link measures the same again, and files have what the table shows', asyn
   const plain = lines.map((line) => line.replaceAll(/"[^"]*"/g, 'label').split(','));
   expect(plain.map((cells) => Number(cells[column]))).toEqual(table.map((row) => row.sqnr));
   const markdown = await exported('markdown');
-  for (const { label, text } of table) expect(markdown).toContain(`| ${label} |`);
+  for (const { label } of table) expect(markdown).toContain(`| ${label} |`);
   expect(markdown).toContain(`| ${table[0]!.text} |`);
   const link = new URL(await page.locator('#accuracy .link').evaluate((a: HTMLAnchorElement) => a.href));
   expect(link.hash).toBe('#data=student-t&seed=9&way=nvfp4-te');
