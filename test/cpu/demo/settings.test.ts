@@ -5,6 +5,7 @@ import { hashOf } from '../../../demo/address.js';
 import { checkLink } from '../../../demo/link.js';
 import { activationsFor, RECIPES, sweepRecipes } from '../../../demo/recipes.js';
 import { DEFAULTS, fromHash, SOFTWARE_DEFAULTS, toHash } from '../../../demo/settings.js';
+import { sweepSizes } from '../../../demo/sweep.js';
 import { InvalidArgumentError } from '../../../src/index.js';
 
 test('settings come back from their link, whatever the defaults', () => {
@@ -42,6 +43,12 @@ test.each([
 ])('%s is refused', (link, message) => {
   expect(() => checkLink(link)).toThrow(InvalidArgumentError);
   expect(() => checkLink(link)).toThrow(message);
+});
+
+test('a sweep doubles m, and ends where it was told to', () => {
+  expect(sweepSizes(1)).toEqual([1]);
+  expect(sweepSizes(3)).toEqual([1, 2, 3]);
+  expect(sweepSizes(8)).toEqual([1, 2, 4, 8]);
 });
 
 test('x is quantized by the rules of its row, and a sweep has a line for each product that differs', () => {
