@@ -1,10 +1,9 @@
 /** The benchmark in a page of headless Chromium, driven by Playwright. */
-import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import type { Page } from 'playwright';
-import { chromiumArgs } from '../scripts/lib/chromium-args.mjs';
 import { UnsupportedError } from '../src/errors.js';
 import { isSoftware } from '../src/gpu/caps.js';
+import { type ChromiumOptions, chromiumFlags, launchChromium } from './chromium.js';
 import type { HostFacts } from './page/main.js';
 import { onnxruntimeWebFolder } from './peers/locate.js';
 import type { Progress, RunOptions } from './run.js';
@@ -12,30 +11,16 @@ import { serve } from './static-server.js';
 
 declare const __COMMIT__: string;
 
-export interface ChromiumHostOptions {
-  /** Whether pages get what stock ones do not. */
-  readonly experimental?: boolean | undefined;
-  /** Enables exact timestamps, and nothing else that a stock page lacks. */
-  readonly developerFeatures?: boolean | undefined;
-  /** SwiftShader instead of the machine's GPU. */
-  readonly software?: boolean | undefined;
-}
-
 /**
- * Runs in a page what `run` does. CHROMIUM_PATH in the environment names the browser; without, it is Playwright's own.
+ * Runs in a page what `run` does.
  * @throws UnsupportedError where Playwright, the browser or its GPU is missing
  */
 export async function runInChromium(
-  host: ChromiumHostOptions,
+  host: ChromiumOptions,
   options: RunOptions,
   tell: (progress: Progress) => void,
 ): Promise<void> {
-  const adapter = host.software ? 'swiftshader' : 'system';
-  const experimental = host.experimental ?? false;
-  const flags = [
-    ...chromiumArgs(adapter, process.platform, experimental),
-    ...(host.developerFeatures ? ['--enable-webgpu-developer-features'] : []),
-  ];
+  const flags = chromiumFlags(host);
   const peers = options.peers ? onnxruntimeWebFolder() : undefined;
   await withPage(flags, peers ? { '/peers/': peers } : {}, async (page, hostVersion) => {
     let refused: unknown;
@@ -58,7 +43,7 @@ export async function runInChromium(
     });
     const facts: HostFacts = {
       host: 'chromium',
-      experimental,
+      experimental: host.experimental ?? false,
       hostVersion,
       platform: `${process.platform} ${process.arch}`,
       flags,
@@ -80,13 +65,8 @@ export async function withPage<T>(
   folders: Readonly<Record<string, string>>,
   use: (page: Page, browserVersion: string) => Promise<T>,
 ): Promise<T> {
-  const { chromium } = loadPlaywright();
+  const browser = await launchChromium(flags);
   const server = await serve({ '/': fileURLToPath(new URL('../page/', import.meta.url)), ...folders });
-  const executablePath = process.env.CHROMIUM_PATH;
-  const browser = await chromium.launch({
-    args: [...flags],
-    ...(executablePath ? { executablePath } : { channel: 'chromium' }),
-  });
   try {
     const page = await browser.newPage();
     page.on('console', (message) => {
@@ -100,17 +80,4 @@ export async function withPage<T>(
     await browser.close();
     server.close();
   }
-}
-
-/** Found beside the project or by NODE_PATH, which imports do not follow. */
-function loadPlaywright(): typeof import('playwright') {
-  const require = createRequire(import.meta.url);
-  for (const name of ['playwright', 'playwright-core']) {
-    try {
-      return require(name) as typeof import('playwright');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') throw error;
-    }
-  }
-  throw new UnsupportedError('bench', 'playwright cannot be loaded; npm ci, or set NODE_PATH to where it is');
 }

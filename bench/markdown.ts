@@ -1,20 +1,8 @@
 /** Results as Markdown, for the README and for whoever reads a results file. */
+import { markdownTable } from './markdown-table.js';
 import { percent, significant } from './numbers.js';
 import type { BenchFile, Row } from './schema.js';
 import { describeCeilings, describeEnvironment, GOOD_PLAN } from './table.js';
-
-type Cell = string | number;
-
-/** A table with a head; numbers are set to the right. */
-export function markdownTable(
-  head: readonly string[],
-  rows: readonly (readonly Cell[])[],
-  left: readonly number[],
-): string {
-  const line = (cells: readonly Cell[]) => `| ${cells.join(' | ')} |`;
-  const rule = `|${head.map((_, i) => (left.includes(i) ? '---' : '---:')).join('|')}|`;
-  return [line(head), rule, ...rows.map(line)].join('\n');
-}
 
 /**
  * A results file: where, ceilings, then a table a kind of activations with a line for each shape and m and a column for each

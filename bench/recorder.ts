@@ -46,10 +46,15 @@ class RecordingPass {
   }
 }
 
-/** The dispatches that make x ready, and those of the product: its kernel, and adding up its parts of k. */
+/** The dispatches that make x ready, and those of the product. */
 export interface Parts {
   readonly conversion: readonly Dispatch[];
+  /** The kernel, and adding up its parts of k, in their order. */
   readonly product: readonly Dispatch[];
+  /** Of the product, the kernel alone. */
+  readonly kernel: readonly Dispatch[];
+  /** Of the product, adding up parts of k; none where k is not split. The epilogue is there then. */
+  readonly reduction: readonly Dispatch[];
 }
 
 /** Tells them apart by label, which begins with the kernel's id. Undefined where the product encodes anything else. */
@@ -62,11 +67,14 @@ export function recordParts(gemm: Gemm, encode: (pass: GPUComputePassEncoder) =>
     if (error instanceof TypeError || error instanceof UnsupportedError) return undefined;
     throw error;
   }
-  const ofProduct = ({ pipeline }: Dispatch) =>
-    pipeline.label.startsWith(`${gemm.plan.kernel}.`) || pipeline.label.startsWith('reduce_');
+  const ofKernel = ({ pipeline }: Dispatch) => pipeline.label.startsWith(`${gemm.plan.kernel}.`);
+  const ofReduction = ({ pipeline }: Dispatch) => pipeline.label.startsWith('reduce_');
+  const ofProduct = (dispatch: Dispatch) => ofKernel(dispatch) || ofReduction(dispatch);
   return {
     conversion: pass.dispatches.filter((dispatch) => !ofProduct(dispatch)),
     product: pass.dispatches.filter(ofProduct),
+    kernel: pass.dispatches.filter(ofKernel),
+    reduction: pass.dispatches.filter(ofReduction),
   };
 }
 

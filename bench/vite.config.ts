@@ -1,19 +1,9 @@
 /** Bundles the benchmark to plain files that run on a machine with Node.js alone: `--mode node`, then `--mode page`. */
-import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vite';
+import { commit } from './commit.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-
-/** Baked in, as the machine that measures may have no repository. */
-function commit(): string {
-  const git = (...args: string[]) => execFileSync('git', args, { cwd: root, encoding: 'utf8' }).trim();
-  try {
-    return git('rev-parse', '--short=12', 'HEAD') + (git('status', '--porcelain', '-uno') ? '+changes' : '');
-  } catch {
-    return 'unknown';
-  }
-}
 
 export default defineConfig(({ mode }) => ({
   root: mode === 'page' ? fileURLToPath(new URL('./page', import.meta.url)) : root,

@@ -11,7 +11,11 @@ const colors = {
 };
 
 /** Pixels that the longest label takes. */
-const LABELS = 160;
+const LABELS = 115;
+
+/** Software adapters take milliseconds, whose zeros no phone has room for. */
+const axisNumber = (value: number) =>
+  value >= 10_000 ? `${significant(value / 1000)}k` : significant(value);
 
 /** Draws a chart, and again where the box's width changes. */
 export function showChart(
@@ -43,16 +47,30 @@ const observers = new WeakMap<HTMLElement, ResizeObserver>();
 export interface Bar {
   readonly label: string;
   readonly total: Spread;
-  /** µs of making x ready, where that is a step of its own. */
+  /** µs of making x ready and of adding up parts of k, where those are steps of their own. */
   readonly convert: number | undefined;
+  readonly reduce: number | undefined;
+  /** µs that bias and `y +=` add. */
+  readonly epilogue: number | undefined;
 }
 
-/** Time a recipe: the part for x pale, whiskers from the 20th to the 80th percentile of the whole. */
+const shortLabels = new Map(RECIPES.map(({ label, short }) => [label, short]));
+const shortLabel = (label: string) => shortLabels.get(label) ?? label;
+
+/**
+ * Time a recipe: the steps before and after the kernel pale, what an epilogue adds outlined, whiskers from the 20th to the
+ * 80th percentile of the whole.
+ */
 export function barChart(bars: readonly Bar[], width: number): SVGSVGElement | HTMLElement {
-  const parts = bars.flatMap(({ label, total, convert = 0 }) => [
-    { label, from: 0, to: convert, part: 'x' },
-    { label, from: convert, to: total.median, part: 'product' },
+  const parts = bars.flatMap(({ label, total, convert = 0, reduce = 0 }) => [
+    { label, from: 0, to: convert, opacity: 0.45 },
+    { label, from: convert, to: total.median - reduce, opacity: 0.9 },
+    { label, from: total.median - reduce, to: total.median, opacity: 0.6 },
   ]);
+  const added = bars.flatMap(({ label, total, epilogue = 0 }) =>
+    epilogue > 0 ? [{ label, from: total.median, to: total.median + epilogue }] : [],
+  );
+  const end = ({ total, epilogue = 0 }: Bar) => Math.max(total.p80, total.median + epilogue);
   return Plot.plot({
     width,
     marginLeft: LABELS,
@@ -60,18 +78,35 @@ export function barChart(bars: readonly Bar[], width: number): SVGSVGElement | H
     marginBottom: 45,
     height: 65 + 40 * bars.length,
     style: { fontSize: '13px', background: 'transparent' },
-    x: { label: 'µs, less is better', labelOffset: 40, grid: true, zero: true, ticks: width < 500 ? 2 : 8 },
-    y: { label: null, domain: bars.map(({ label }) => label), tickSize: 0 },
+    x: {
+      label: 'µs, less is better',
+      labelOffset: 40,
+      grid: true,
+      zero: true,
+      ticks: width < 500 ? 3 : 8,
+      tickFormat: axisNumber,
+    },
+    y: { label: null, domain: bars.map(({ label }) => label), tickSize: 0, tickFormat: shortLabel },
     color: colors,
+    opacity: { type: 'identity' },
     marks: [
       Plot.barX(parts, {
         x1: 'from',
         x2: 'to',
         y: 'label',
         fill: 'label',
-        fillOpacity: (d: { part: string }) => (d.part === 'x' ? 0.45 : 0.9),
+        fillOpacity: 'opacity',
         insetTop: 4,
         insetBottom: 4,
+      }),
+      Plot.barX(added, {
+        x1: 'from',
+        x2: 'to',
+        y: 'label',
+        fill: 'none',
+        stroke: 'label',
+        insetTop: 5,
+        insetBottom: 5,
       }),
       Plot.ruleY(bars, {
         x1: (d: Bar) => d.total.p20,
@@ -82,7 +117,7 @@ export function barChart(bars: readonly Bar[], width: number): SVGSVGElement | H
         marker: 'tick',
       }),
       Plot.text(bars, {
-        x: (d: Bar) => d.total.p80,
+        x: end,
         y: 'label',
         text: (d: Bar) => significant(d.total.median),
         textAnchor: 'start',
@@ -157,7 +192,7 @@ export function kernelChart(points: readonly Point[], width: number): SVGSVGElem
     style: { fontSize: '13px', background: 'transparent' },
     x: { label: 'rows of x (m)', tickRotate: width < 700 ? -60 : 0, type: 'band' },
     marginBottom: width < 700 ? 55 : 40,
-    y: { label: null, domain: labels, tickSize: 0 },
+    y: { label: null, domain: labels, tickSize: 0, tickFormat: shortLabel },
     color: {
       domain: [...new Set(points.map(id))],
       range: RECIPES.map((_, i) => `var(--series-${i + 1})`),

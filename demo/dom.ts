@@ -1,4 +1,5 @@
 /** Elements in few words. */
+import { type Column, filled, NOTHING } from './report.js';
 
 type Attributes = Readonly<Record<string, string | number | boolean | undefined>>;
 
@@ -27,30 +28,24 @@ export function find<T extends HTMLElement = HTMLElement>(
   return found;
 }
 
-export interface Column<Row> {
-  readonly title: string;
-  cell(row: Row): string | Node;
-  /** Numbers line up on their right side. */
-  readonly numeric?: boolean;
-}
-
-/** A table that scrolls in its own box, also by keyboard; the first column names the row. */
+/** A table that scrolls in its own box, also by keyboard; the first column names the row. Empty columns are left out. */
 export function dataTable<Row>(
   caption: string,
   columns: readonly Column<Row>[],
   rows: readonly Row[],
 ): HTMLElement {
-  const head = columns.map(({ title, numeric }) =>
+  const used = filled(columns, rows);
+  const head = used.map(({ title, numeric }) =>
     element('th', { scope: 'col', class: numeric && 'number' }, title),
   );
   const body = rows.map((row) =>
     element(
       'tr',
       {},
-      ...columns.map(({ cell, numeric }, i) =>
+      ...used.map((column, i) =>
         i === 0
-          ? element('th', { scope: 'row' }, cell(row))
-          : element('td', { class: numeric && 'number' }, cell(row)),
+          ? element('th', { scope: 'row' }, column.text(row))
+          : element('td', { class: column.numeric && 'number' }, cell(column, row)),
       ),
     ),
   );
@@ -65,6 +60,12 @@ export function dataTable<Row>(
       element('tbody', {}, ...body),
     ),
   );
+}
+
+function cell<Row>({ text, kind }: Column<Row>, row: Row): string | Node {
+  const content = text(row);
+  if (kind === 'prose') return element('span', { class: 'prose' }, content);
+  return kind === 'code' && content !== NOTHING ? element('code', {}, content) : content;
 }
 
 /** Lets the page draw and take input before the next step of long work. */

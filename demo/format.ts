@@ -19,6 +19,13 @@ export function significant(value: number, count = 3): string {
 export const withSpread = ({ median, p20, p80 }: Spread): string =>
   `${significant(median)} (${significant(p20)}–${significant(p80)})`;
 
+/** `+0.31`, `−2.4`. */
+export function signed(value: number): string {
+  if (!Number.isFinite(value)) return '–';
+  const text = significant(Math.abs(value));
+  return `${text === '0' ? '' : value < 0 ? '−' : '+'}${text}`;
+}
+
 /** `+6.2 %`, from a ratio of 1.062. */
 export function percentOver(ratio: number): string {
   if (!Number.isFinite(ratio)) return '–';

@@ -8,6 +8,8 @@ const MODELS: Readonly<Record<string, string>> = {
   'llama-3.1-8b': 'Llama-3.1-8B',
   'qwen3-8b': 'Qwen3-8B',
   'gpt-oss-20b': 'gpt-oss-20b',
+  'nemotron-nano-8b': 'Llama-Nemotron Nano 8B',
+  'nemotron-nano-4b': 'Llama-Nemotron Nano 4B',
   'nemotron-super-49b': 'Llama-Nemotron Super 49B',
   'nemotron-ultra-253b': 'Llama-Nemotron Ultra 253B',
 };
@@ -61,6 +63,7 @@ export class LayerForm {
         ({ id }) => id,
       ),
       rounds: number('rounds'),
+      epilogue: this.#input('epilogue').checked,
       to: number('to'),
     };
   }
@@ -70,6 +73,7 @@ export class LayerForm {
       this.#input(name).value = String(settings[name]);
     }
     find<HTMLSelectElement>('#activations', this.#form).value = settings.x;
+    this.#input('epilogue').checked = settings.epilogue;
     for (const box of this.#form.querySelectorAll<HTMLInputElement>('[name=format]')) {
       box.checked = settings.formats.includes(box.value);
     }

@@ -22,13 +22,16 @@ const WARM_UP = 600;
 export class Sampler {
   readonly #stopwatch: Stopwatch;
   readonly #software: boolean;
-  /** A sample repeats the work until it lasts this long. Browsers round timestamps to 0.1 ms, and submitting costs more. */
+  /**
+   * A sample repeats the work until it lasts this long. Browsers round timestamps to 0.1 ms, half a percent of it, and
+   * submitting costs more.
+   */
   readonly #sampleSeconds: number;
 
   constructor(gpu: Gpu) {
     this.#stopwatch = createStopwatch(gpu);
     this.#software = isSoftware(gpu.adapterInfo);
-    this.#sampleSeconds = this.#software ? 0 : this.clock === 'timestamp' ? 0.012 : 0.05;
+    this.#sampleSeconds = this.#software ? 0 : this.clock === 'timestamp' ? 0.02 : 0.05;
   }
 
   get clock(): Stopwatch['clock'] {

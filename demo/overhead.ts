@@ -2,26 +2,35 @@
 import { type Spread, scaled } from '../bench/stats.js';
 import type { AdapterInfo } from '../src/index.js';
 import { barChart, showChart } from './charts.js';
-import { type Column, dataTable, element, find, nextTask } from './dom.js';
+import { dataTable, element, find, nextTask } from './dom.js';
 import { type Provenance, provenance, showExports } from './export.js';
-import { csvLine, percent, percentOver, significant, withSpread } from './format.js';
 import { createCopy, Sampler, spreadOf, type Workload } from './measure.js';
+import {
+  overheadCaption,
+  overheadColumns,
+  overheadCsv,
+  overheadMarkdown,
+  overheadSummary,
+  productName,
+} from './overhead-report.js';
 import { type Check, Layer, type Product } from './products.js';
 import { BASE, RECIPES, type Recipe } from './recipes.js';
 import { Refusals } from './refusals.js';
-import { checkedRow, checkText, failedRow, isRight, type RecipeRow, wrongRow } from './rows.js';
+import { checkedRow, failedRow, isRight, type RecipeRow, wrongRow } from './rows.js';
 import type { RunContext } from './run.js';
 import { type Settings, toHash } from './settings.js';
 
-/** What the authors of MBS measured for it, on average. */
-const PAPER_OVERHEAD = 1.062;
-
 export interface OverheadRow extends RecipeRow {
-  /** µs of making x ready, and of the rest. */
+  /** µs of making x ready, of the kernel, and of adding up parts of k; each where it is a step of its own. */
   readonly convert?: Spread;
   readonly gemm?: Spread;
+  readonly reduce?: Spread;
+  /** µs that a bias and `y +=` add to the product of the same round; within the noise it may be negative. */
+  readonly epilogue?: Spread;
   /** Time by that of the base in the same round. */
   readonly ratio?: Spread;
+  /** The same of making x ready. */
+  readonly convertRatio?: Spread;
   readonly gigabytesPerSecond?: number;
   readonly ofCopy?: number;
 }
@@ -59,7 +68,7 @@ export async function measureOverhead(context: RunContext, settings: Settings): 
       await nextTask();
       signal.throwIfAborted();
       try {
-        const product = await layer.prepare(recipe, m, settings.x);
+        const product = await layer.prepare(recipe, { m, x: settings.x, epilogue: settings.epilogue });
         cleanUp.push(product);
         progress(2 * i + 1, steps, `${recipe.label}: comparing with the CPU`);
         await nextTask();
@@ -77,10 +86,14 @@ export async function measureOverhead(context: RunContext, settings: Settings): 
     cleanUp.push(copy);
     const works: Workload[] = [copy];
     const place = (work: Workload) => works.push(work) - 1;
-    const places = products.map(({ total, stages }) => ({
+    const placeAny = (work: Workload | undefined) => work && place(work);
+    const places = products.map(({ total, stages, withEpilogue }) => ({
       total: place(total),
-      convert: stages && place(stages.convert),
-      gemm: stages && place(stages.gemm),
+      // Next to each other, as one is taken from the other.
+      withEpilogue: placeAny(withEpilogue),
+      convert: placeAny(stages?.convert),
+      gemm: placeAny(stages?.gemm),
+      reduce: placeAny(stages?.reduce),
     }));
     progress(2 * recipes.length, steps, 'Measuring, all in turns');
     await sampler.warmUp(products[0]?.total ?? copy, signal);
@@ -91,10 +104,14 @@ export async function measureOverhead(context: RunContext, settings: Settings): 
     refusals.throwIfAny();
     const copyRate = copy.bytes / spreadOf(samples[0]!).median / 1e9;
     const base = products.findIndex(({ recipe }) => recipe === BASE);
+    /** What two works took in the same rounds, put together round by round. */
+    const paired = (a: number, b: number, join: (a: number, b: number) => number) =>
+      spreadOf(samples[a]!.map((time, round) => join(time, samples[b]![round]!)));
+    const ratio = (a: number, b: number) => paired(a, b, (time, other) => time / other);
+    const ofBase = places[base];
     products.forEach((product, i) => {
-      const { total, convert, gemm } = places[i]!;
-      const seconds = samples[total]!;
-      const { median } = spreadOf(seconds);
+      const { total, withEpilogue, convert, gemm, reduce } = places[i]!;
+      const { median } = spreadOf(samples[total]!);
       const gigabytesPerSecond = product.bytes / median / 1e9;
       const microseconds = (at: number) => scaled(spreadOf(samples[at]!), 1e6);
       rows.set(product.recipe, {
@@ -103,9 +120,16 @@ export async function measureOverhead(context: RunContext, settings: Settings): 
         total: microseconds(total),
         ...(convert !== undefined && { convert: microseconds(convert) }),
         ...(gemm !== undefined && { gemm: microseconds(gemm) }),
-        ...(base >= 0 && {
-          ratio: spreadOf(seconds.map((time, round) => time / samples[places[base]!.total]![round]!)),
+        ...(reduce !== undefined && { reduce: microseconds(reduce) }),
+        ...(withEpilogue !== undefined && {
+          epilogue: scaled(
+            paired(withEpilogue, total, (time, without) => time - without),
+            1e6,
+          ),
         }),
+        ...(ofBase && { ratio: ratio(total, ofBase.total) }),
+        ...(ofBase?.convert !== undefined &&
+          convert !== undefined && { convertRatio: ratio(convert, ofBase.convert) }),
         gigabytesPerSecond,
         ofCopy: gigabytesPerSecond / copyRate,
         teraflops: (2 * m * n * k) / median / 1e12,
@@ -125,86 +149,24 @@ export async function measureOverhead(context: RunContext, settings: Settings): 
   }
 }
 
-const COLUMNS: readonly Column<OverheadRow>[] = [
-  { title: 'weights', cell: ({ label }) => label },
-  { title: 'against the CPU', cell: ({ check, note }) => checkText(check, note) },
-  {
-    title: 'against MXFP4',
-    numeric: true,
-    cell: ({ ratio, recipe }) => (recipe === BASE.id ? 'base' : ratio ? overText(ratio) : '–'),
-  },
-  { title: 'µs', numeric: true, cell: ({ total }) => (total ? withSpread(total) : '–') },
-  { title: 'x, µs', numeric: true, cell: ({ convert }) => (convert ? withSpread(convert) : '–') },
-  { title: 'GEMM, µs', numeric: true, cell: ({ gemm, total }) => spreadText(gemm ?? total) },
-  {
-    title: 'GB/s',
-    numeric: true,
-    cell: ({ gigabytesPerSecond: rate }) => (rate ? significant(rate) : '–'),
-  },
-  { title: 'of a copy', numeric: true, cell: ({ ofCopy }) => (ofCopy ? percent(ofCopy) : '–') },
-  { title: 'TFLOPS', numeric: true, cell: ({ teraflops }) => (teraflops ? significant(teraflops) : '–') },
-  { title: 'kernel', cell: ({ kernel }) => (kernel ? element('code', {}, kernel) : '–') },
-];
-
-const spreadText = (spread: Spread | undefined) => (spread ? withSpread(spread) : '–');
-const overText = ({ median, p20, p80 }: Spread) =>
-  `${percentOver(median)} (${percentOver(p20)} to ${percentOver(p80)})`;
-
 export function showOverhead(root: HTMLElement, result: OverheadResult): void {
-  const { m, n, k, x, rounds } = result.settings;
-  const ok = result.rows.filter(({ status }) => status === 'ok');
+  const { m, n, k, x } = result.settings;
   find('.results', root).hidden = false;
-  find('.summary', root).replaceChildren(...summary(result));
-  const name = `y[${m}, ${n}] = x[${m}, ${k}] · wᵀ, activations ${x}`;
-  const bars = ok.map(({ label, total, convert }) => ({ label, total: total!, convert: convert?.median }));
+  find('.summary', root).replaceChildren(...overheadSummary(result).map((text) => element('p', {}, text)));
+  const bars = result.rows.flatMap(({ label, total, convert, reduce, epilogue }) =>
+    total
+      ? [{ label, total, convert: convert?.median, reduce: reduce?.median, epilogue: epilogue?.median }]
+      : [],
+  );
+  const name = productName(result);
   showChart(find('.chart', root), `Bars: µs a product of ${name}, by format of weights`, (width) =>
     barChart(bars, width),
   );
-  const caption = `${name}; medians of ${rounds} rounds in turns (20th to 80th percentile)`;
-  find('.table', root).replaceChildren(dataTable(caption, COLUMNS, result.rows));
-  showExports(root, `fp4-overhead-${m}x${n}x${k}-${x}`, result, () => overheadCsv(result));
-}
-
-function summary({ rows, clock, copyGigabytesPerSecond }: OverheadResult): HTMLElement[] {
-  const line = (text: string) => element('p', {}, text);
-  const of = (id: string) => rows.find(({ recipe }) => recipe === id)?.ratio;
-  const found = (['mbs-static', 'mbs-dynamic'] as const).flatMap((id) => {
-    const ratio = of(id);
-    return ratio ? [`${id === 'mbs-static' ? 'static' : 'dynamic'} ${overText(ratio)}`] : [];
+  find('.table', root).replaceChildren(
+    dataTable(overheadCaption(result), overheadColumns(result), result.rows),
+  );
+  showExports(root, `fp4-overhead-${m}x${n}x${k}-${x}`, result, {
+    csv: () => overheadCsv(result),
+    markdown: () => overheadMarkdown(result),
   });
-  const paper = `The paper (arXiv 2603.08713) has ${percentOver(PAPER_OVERHEAD)} on average.`;
-  const timed =
-    clock === 'timestamp'
-      ? 'Timed by GPU timestamps'
-      : 'This device has no timestamps: timed by the wall clock around long chains of products';
-  return [
-    ...(found.length
-      ? [line(`Macro Block Scaling costs here, against plain MXFP4: ${found.join('; ')}. ${paper}`)]
-      : []),
-    line(`${timed}. A copy in the same run: ${significant(copyGigabytesPerSecond)} GB/s.`),
-  ];
-}
-
-export function overheadCsv({
-  rows,
-  settings,
-  clock,
-  copyGigabytesPerSecond,
-  adapter,
-}: OverheadResult): string {
-  const spread = (name: string) => [`${name}_median`, `${name}_p20`, `${name}_p80`];
-  const values = (s: Spread | undefined) => [s?.median, s?.p20, s?.p80];
-  const head = [
-    ...['weights', 'status', 'm', 'n', 'k', 'x', 'clock', 'adapter', 'kernel', 'error_of_bound'],
-    ...['total_us', 'convert_us', 'gemm_us', 'ratio'].flatMap(spread),
-    ...['gb_per_s', 'of_copy', 'copy_gb_per_s', 'tflops'],
-  ];
-  const { m, n, k, x } = settings;
-  const device = [adapter.vendor, adapter.description || adapter.architecture].join(' ');
-  const lines = rows.map((row) => [
-    ...[row.recipe, row.status, m, n, k, x, clock, device, row.kernel, row.check?.errorOfBound],
-    ...[row.total, row.convert, row.gemm, row.ratio].flatMap(values),
-    ...[row.gigabytesPerSecond, row.ofCopy, copyGigabytesPerSecond, row.teraflops],
-  ]);
-  return `${[head, ...lines].map(csvLine).join('\r\n')}\r\n`;
 }

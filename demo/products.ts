@@ -2,13 +2,15 @@
 import { largestNormal, normalsBetween, randomNormals } from '../bench/data.js';
 import { plainError, spreadOver } from '../bench/operands.js';
 import { createPlain, uploadPlain } from '../bench/plain.js';
-import { recordParts, replay } from '../bench/recorder.js';
-import { problemReference, worstError } from '../src/gemm/reference.js';
+import { type Parts, recordParts, replay } from '../bench/recorder.js';
+import { addBefore, problemReference, worstError } from '../src/gemm/reference.js';
 import { randomMatrix, readSample } from '../src/gemm/trial.js';
 import { checkBufferSize, createStorageBuffer } from '../src/gpu/buffers.js';
 import { isSoftware } from '../src/gpu/caps.js';
+import { whileAlive } from '../src/gpu/loss.js';
 import {
   createGemm,
+  type Gemm,
   type Gpu,
   type GpuWeights,
   KERNELS,
@@ -43,10 +45,37 @@ export interface Product {
   /** Bytes of weights, x and y. */
   readonly bytes: number;
   readonly total: Workload;
-  /** Making x ready, and what follows; absent where it is one step, or cannot be told apart. */
-  readonly stages?: { readonly convert: Workload; readonly gemm: Workload };
+  /** Absent where it is one step, or cannot be told apart. */
+  readonly stages?: Stages;
+  /** The same with a bias and `y +=`, which the kernel does as it stores; where it was asked for and is possible. */
+  readonly withEpilogue?: Workload;
+  /** Compares the product, with its epilogue too, with the CPU. */
   check(): Promise<Check>;
   destroy(): void;
+}
+
+/** Dispatches of a product, one after another. */
+export interface Stages {
+  /** Making x ready: quantizing it, or converting it to what the kernel reads. */
+  readonly convert?: Workload;
+  readonly gemm: Workload;
+  /** Adding up parts of k, where the plan splits it. The epilogue is there then, not in the kernel. */
+  readonly reduce?: Workload;
+}
+
+export interface ProductOptions {
+  readonly m: number;
+  readonly x: ActivationsName;
+  /** Whether {@link Product.withEpilogue} is wanted. */
+  readonly epilogue?: boolean;
+}
+
+type PlainType = 'f32' | 'f16';
+const BYTES = { f32: 4, f16: 2 } as const;
+
+interface PlainOperands {
+  readonly x: GPUBuffer;
+  readonly copies: readonly GPUBuffer[];
 }
 
 interface Fp4 {
@@ -62,8 +91,10 @@ export class Layer {
   readonly #copies: (bytes: number) => number;
   readonly #x: GPUBuffer;
   readonly #y: GPUBuffer;
+  readonly #most: number;
   readonly #fp4 = new Map<string, Promise<Fp4>>();
-  #plain: readonly GPUBuffer[] | undefined;
+  readonly #plain = new Map<PlainType, Promise<PlainOperands>>();
+  #bias: GPUBuffer | undefined;
 
   /**
    * @param m rows of the smallest and of the largest product
@@ -84,6 +115,7 @@ export class Layer {
     this.#gpu = gpu;
     this.#n = n;
     this.#k = k;
+    this.#most = most;
     // A software adapter has no cache to defeat.
     const one = least > ROTATE_UP_TO || isSoftware(gpu.adapterInfo);
     this.#copies = (bytes) => (one ? 1 : Math.min(64, Math.ceil(ROTATED_BYTES / bytes)));
@@ -92,78 +124,104 @@ export class Layer {
   }
 
   /** @throws UnsupportedError where the device or the library cannot; ShaderError; DeviceLostError */
-  async prepare(recipe: Recipe, m: number, x: ActivationsName): Promise<Product> {
-    return recipe.weights ? this.#fp4Product(recipe, recipe.weights, m, x) : this.#plainProduct(recipe, m);
+  async prepare(recipe: Recipe, options: ProductOptions): Promise<Product> {
+    const { weights } = recipe;
+    return typeof weights === 'string'
+      ? this.#plainProduct(recipe, weights, options.m)
+      : this.#fp4Product(recipe, weights, options);
   }
 
-  async #fp4Product(recipe: Recipe, format: WeightFormat, m: number, x: ActivationsName): Promise<Product> {
+  async #fp4Product(
+    recipe: Recipe,
+    format: WeightFormat,
+    { m, x, epilogue }: ProductOptions,
+  ): Promise<Product> {
     const { q, copies } = await this.#weights(format);
     const used = m > ROTATE_UP_TO ? copies.slice(0, 1) : copies;
     const options = { m, activations: activationsFor(recipe, x) };
     const first = await createGemm(this.#gpu, { ...options, weights: used[0]! });
-    const { plan, problem } = first;
-    const gemms = [
-      first,
-      ...(await Promise.all(
-        used.slice(1).map((weights) => createGemm(this.#gpu, { ...options, weights, plan })),
-      )),
-    ];
+    const { plan } = first;
+    const withPlan = (weights: GpuWeights, rest = {}) =>
+      createGemm(this.#gpu, { ...options, ...rest, weights, plan });
+    const gemms = [first, ...(await Promise.all(used.slice(1).map((weights) => withPlan(weights))))];
+    const adding = { bias: true, accumulate: true };
+    const epilogues = epilogue ? await Promise.all(used.map((weights) => withPlan(weights, adding))) : [];
     const buffers = { x: this.#x, y: this.#y };
     const turn = <T>(all: readonly T[], i: number) => all[i % all.length]!;
     const total: Workload = { encode: (pass, i) => turn(gemms, i).encode(pass, buffers) };
-    const parts = gemms.map((gemm) => recordParts(gemm, (pass) => gemm.encode(pass, buffers)));
-    const known = parts.filter((part) => part !== undefined);
+    const bias = epilogue ? this.#biasBuffer() : undefined;
+    const withEpilogue: Workload = {
+      encode: (pass, i) => turn(epilogues, i).encode(pass, { ...buffers, bias }),
+    };
+    const stages = stagesOf(gemms.map((gemm) => recordParts(gemm, (pass) => gemm.encode(pass, buffers))));
     return {
       recipe,
       kernel: plan.label,
       reason: plan.reason,
       bytes: byteLength(q) + m * (this.#k + this.#n) * 4,
       total,
-      ...(known.length === gemms.length &&
-        known[0]!.conversion.length > 0 && {
-          stages: {
-            convert: { encode: (pass, i) => replay(pass, turn(known, i).conversion) },
-            gemm: { encode: (pass, i) => replay(pass, turn(known, i).product) },
-          },
-        }),
+      ...(stages && { stages }),
+      ...(epilogue && { withEpilogue }),
       check: async () => {
-        const wanted = spreadOver(CHECKED_ROWS, m);
-        // The largest value sets the tensor scale of NVFP4: with its row, a sample of rows has the scale of all.
-        if (x === 'nvfp4') wanted.push(Math.floor(largestNormal(m * this.#k, 'f32') / this.#k));
-        const rows = [...new Set(wanted)];
-        const columns = spreadOver(CHECKED_COLUMNS, this.#n);
-        const got = await this.#run(total, m, rows, columns);
-        const reference = problemReference(this.#rows(rows), selectRows(q, columns), {
-          ...problem,
-          m: rows.length,
-        });
-        const errors = KERNELS[plan.kernel].errors(plan.constants, problem);
-        return { errorOfBound: worstError(got, reference, errors), values: got.length };
+        const check = await this.#checkFp4(first, q, total);
+        if (!epilogue) return check;
+        const other = await this.#checkFp4(epilogues[0]!, q, withEpilogue);
+        return {
+          // Math.max keeps NaN.
+          errorOfBound: Math.max(check.errorOfBound, other.errorOfBound),
+          values: check.values + other.values,
+        };
       },
-      destroy: () => gemms.forEach((gemm) => void gemm.destroy()),
+      destroy: () => [...gemms, ...epilogues].forEach((gemm) => void gemm.destroy()),
     };
   }
 
-  async #plainProduct(recipe: Recipe, m: number): Promise<Product> {
+  async #checkFp4({ problem, plan }: Gemm, q: QuantizedMatrix, work: Workload): Promise<Check> {
+    const { m, k, activations, bias, accumulate } = problem;
+    const wanted = spreadOver(CHECKED_ROWS, m);
+    // The largest value sets the tensor scale of NVFP4: with its row, a sample of rows has the scale of all.
+    if (activations.kind === 'nvfp4') wanted.push(Math.floor(largestNormal(m * k, 'f32') / k));
+    const rows = [...new Set(wanted)];
+    const columns = spreadOver(CHECKED_COLUMNS, this.#n);
+    const before = rows.map((row) => normalsBetween(row * this.#n, (row + 1) * this.#n, 'f32'));
+    const got = await this.#run(work, m, rows, columns, accumulate ? before : []);
+    const biases = normalsBetween(0, this.#n, 'f32');
+    const reference = problemReference(
+      this.#rows(rows, 'f32'),
+      selectRows(q, columns),
+      { ...problem, m: rows.length },
+      bias ? Float32Array.from(columns, (column) => biases[column]!) : undefined,
+    );
+    if (accumulate)
+      addBefore(
+        reference,
+        before.flatMap((row) => columns.map((column) => row[column]!)),
+      );
+    const errors = KERNELS[plan.kernel].errors(plan.constants, problem);
+    return { errorOfBound: worstError(got, reference, errors), values: got.length };
+  }
+
+  async #plainProduct(recipe: Recipe, type: PlainType, m: number): Promise<Product> {
     const [n, k] = [this.#n, this.#k];
-    this.#plain ??= await this.#uploadPlain();
-    const used = m > ROTATE_UP_TO ? this.#plain.slice(0, 1) : this.#plain;
+    const { x, copies } = await this.#plainOperands(type);
+    const used = m > ROTATE_UP_TO ? copies.slice(0, 1) : copies;
     const products = await Promise.all(
-      used.map((w) => createPlain(this.#gpu, m, n, k, 'f32', { x: this.#x, w, y: this.#y })),
+      used.map((w) => createPlain(this.#gpu, m, n, k, type, { x, w, y: this.#y })),
     );
     const total: Workload = { encode: (pass, i) => products[i % products.length]!.encode(pass) };
     const { label, roundings } = products[0]!;
     return {
       recipe,
       kernel: label,
-      reason: 'the baseline: weights and x in f32, a plain kernel',
-      bytes: (n * k + m * (k + n)) * 4,
+      reason: `the baseline: weights and x in ${type}, a plain kernel`,
+      bytes: (n + m) * k * BYTES[type] + m * n * 4,
       total,
       check: async () => {
         const rows = spreadOver(CHECKED_ROWS, m);
         const columns = spreadOver(CHECKED_COLUMNS, n);
         const got = await this.#run(total, m, rows, columns);
-        const errorOfBound = plainError(this.#rows(rows), 'f32', rows.length, columns, k, got, roundings);
+        const values = this.#rows(rows, type);
+        const errorOfBound = plainError(values, type, rows.length, columns, k, got, roundings);
         return { errorOfBound, values: got.length };
       },
       destroy: () => products.forEach((product) => void product.destroy()),
@@ -197,31 +255,63 @@ export class Layer {
     return { q, copies };
   }
 
-  async #uploadPlain(): Promise<readonly GPUBuffer[]> {
-    const bytes = this.#n * this.#k * 4;
-    checkBufferSize(this.#gpu.caps.limits, `w[${this.#n}, ${this.#k}] in f32`, bytes);
-    const w = randomNormals(this.#n * this.#k);
-    return inMemory(this.#gpu, 'weights in f32', () => uploadPlain(this.#gpu, w, this.#copies(bytes)));
+  #plainOperands(type: PlainType): Promise<PlainOperands> {
+    let operands = this.#plain.get(type);
+    if (!operands) {
+      operands = this.#uploadPlain(type);
+      this.#plain.set(type, operands);
+    }
+    return operands;
+  }
+
+  async #uploadPlain(type: PlainType): Promise<PlainOperands> {
+    const { device, caps } = this.#gpu;
+    // Before anything is allocated for it.
+    if (type === 'f16' && !caps.tiers.includes('f16'))
+      throw new UnsupportedError('demo', 'the device lacks f16 (feature shader-f16)');
+    const [n, k] = [this.#n, this.#k];
+    const bytes = n * k * BYTES[type];
+    checkBufferSize(caps.limits, `w[${n}, ${k}] in ${type}`, bytes);
+    const w = randomNormals(n * k, type);
+    return inMemory(this.#gpu, `weights in ${type}`, () => ({
+      x:
+        type === 'f32'
+          ? this.#x
+          : createStorageBuffer(device, 'demo x f16', randomNormals(this.#most * k, type)),
+      copies: uploadPlain(this.#gpu, w, this.#copies(bytes)),
+    }));
+  }
+
+  #biasBuffer(): GPUBuffer {
+    this.#bias ??= createStorageBuffer(this.#gpu.device, 'demo bias', randomNormals(this.#n));
+    return this.#bias;
   }
 
   /** f32[rows, k] of x. */
-  #rows(rows: readonly number[]): Float32Array {
+  #rows(rows: readonly number[], type: PlainType): Float32Array {
     const k = this.#k;
     const picked = new Float32Array(rows.length * k);
-    rows.forEach((row, i) => void picked.set(normalsBetween(row * k, (row + 1) * k, 'f32'), i * k));
+    rows.forEach((row, i) => void picked.set(normalsBetween(row * k, (row + 1) * k, type), i * k));
     return picked;
   }
 
-  /** Runs a product once over a cleared y, and reads a sample of it. */
+  /**
+   * Runs a product once over a y that is zero but for what given rows hold before, and reads a sample of it.
+   * @param before f32[n] of each of the rows; none of them for zeros
+   */
   async #run(
     work: Workload,
     m: number,
     rows: readonly number[],
     columns: readonly number[],
+    before: readonly Float32Array[] = [],
   ): Promise<Float64Array> {
     const { device } = this.#gpu;
+    device.queue.submit([this.#clearY(m)]);
+    before.forEach((values, i) => {
+      device.queue.writeBuffer(this.#y, rows[i]! * this.#n * 4, values.buffer as ArrayBuffer);
+    });
     const encoder = device.createCommandEncoder({ label: 'demo check' });
-    encoder.clearBuffer(this.#y, 0, m * this.#n * 4);
     const pass = encoder.beginComputePass();
     work.encode(pass, 0);
     pass.end();
@@ -229,20 +319,46 @@ export class Layer {
     return readSample(device, this.#y, { n: this.#n, y: 'f32' }, rows, columns);
   }
 
+  #clearY(m: number): GPUCommandBuffer {
+    const encoder = this.#gpu.device.createCommandEncoder({ label: 'demo clear y' });
+    encoder.clearBuffer(this.#y, 0, m * this.#n * 4);
+    return encoder.finish();
+  }
+
   async destroy(): Promise<void> {
     this.#x.destroy();
     this.#y.destroy();
-    for (const buffer of this.#plain ?? []) buffer.destroy();
+    this.#bias?.destroy();
+    for (const made of await Promise.allSettled(this.#plain.values())) {
+      if (made.status === 'rejected') continue;
+      for (const buffer of [made.value.x, ...made.value.copies]) buffer.destroy();
+    }
     for (const made of await Promise.allSettled(this.#fp4.values()))
       if (made.status === 'fulfilled') for (const weights of made.value.copies) weights.destroy();
   }
+}
+
+/** The stages of products that take turns; undefined where there is but one, or one product cannot be taken apart. */
+function stagesOf(parts: readonly (Parts | undefined)[]): Stages | undefined {
+  const known = parts.filter((part) => part !== undefined);
+  if (known.length < parts.length) return undefined;
+  const stage = (name: keyof Parts): Workload => ({
+    encode: (pass, i) => replay(pass, known[i % known.length]![name]),
+  });
+  const has = (name: keyof Parts) => known[0]![name].length > 0;
+  if (!has('conversion') && !has('reduction')) return undefined;
+  return {
+    ...(has('conversion') && { convert: stage('conversion') }),
+    gemm: stage('kernel'),
+    ...(has('reduction') && { reduce: stage('reduction') }),
+  };
 }
 
 /** @throws UnsupportedError where the device has no memory for what `create` makes */
 async function inMemory<T>({ device }: Gpu, what: string, create: () => T): Promise<T> {
   device.pushErrorScope('out-of-memory');
   const made = create();
-  const error = await device.popErrorScope();
+  const error = await whileAlive(device, `making ${what}`, device.popErrorScope());
   if (error) throw new UnsupportedError('demo', `the device has no memory for ${what}: ${error.message}`);
   return made;
 }

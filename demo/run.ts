@@ -12,11 +12,6 @@ export interface RunContext {
 
 type Work = (context: RunContext) => Promise<string>;
 
-/** How long the loss of a device may take to be told, in ms. */
-const LOSS_DELAY = 1500;
-
-const wait = (ms: number) => new Promise((resolve) => void setTimeout(resolve, ms));
-
 /** All panels; one runs at a time, as two would measure each other. */
 const panels: RunPanel[] = [];
 
@@ -87,7 +82,7 @@ export class RunPanel {
       throw error;
     });
     try {
-      // Work on a lost device may neither resolve nor reject.
+      // Work that is between two awaits of the device would learn of it later.
       return await Promise.race([work, lost]);
     } catch (error) {
       const cancelled = signal.aborted;
@@ -95,8 +90,6 @@ export class RunPanel {
       // It goes on to its next look at the signal; what it then throws has been told already.
       work.catch(() => {});
       if (cancelled) throw signal.reason;
-      // What is pending on a lost device fails some time before the device says why.
-      if (error instanceof DOMException) await Promise.race([session.lost, wait(LOSS_DELAY)]);
       throw session.lostError ?? error;
     }
   }

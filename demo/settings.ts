@@ -1,4 +1,5 @@
 /** What a run depends on, and the link that says it. */
+import { hashOf, parametersOf } from './address.js';
 import { ACTIVATIONS, type ActivationsName, BASE, RECIPES } from './recipes.js';
 
 export interface Settings {
@@ -10,6 +11,8 @@ export interface Settings {
   readonly formats: readonly string[];
   /** Samples of each measurement. */
   readonly rounds: number;
+  /** Whether the overhead has what a bias and `y +=` cost, which is one more product a row. */
+  readonly epilogue: boolean;
   /** The most rows that the sweep goes to. */
   readonly to: number;
 }
@@ -28,11 +31,19 @@ export const DEFAULTS: Settings = {
   x: 'float',
   formats: RECIPES.map(({ id }) => id),
   rounds: 15,
+  epilogue: true,
   to: 4096,
 };
 
 /** A software adapter takes minutes for what a GPU does in seconds. */
-export const SOFTWARE_DEFAULTS: Settings = { ...DEFAULTS, n: 512, k: 512, rounds: 3, to: 16 };
+export const SOFTWARE_DEFAULTS: Settings = {
+  ...DEFAULTS,
+  n: 512,
+  k: 512,
+  rounds: 3,
+  epilogue: false,
+  to: 16,
+};
 
 /** Why settings cannot be run, in words for the reader. */
 export function problemWith({ m, n, k, rounds, to }: Settings): string | undefined {
@@ -47,17 +58,27 @@ export function problemWith({ m, n, k, rounds, to }: Settings): string | undefin
   return undefined;
 }
 
-export function toHash({ formats, ...numbers }: Settings): string {
-  const parameters = new URLSearchParams(
-    Object.entries(numbers).map(([name, value]) => [name, String(value)]),
-  );
-  parameters.set('formats', formats.join(' '));
-  return `#${parameters}`;
-}
+/** As links have them. */
+export const toParameters = ({
+  m,
+  n,
+  k,
+  x,
+  formats,
+  rounds,
+  epilogue,
+  to,
+}: Settings): Record<string, string> => ({
+  ...{ m: String(m), n: String(n), k: String(k), x, rounds: String(rounds), to: String(to) },
+  epilogue: epilogue ? '1' : '0',
+  formats: formats.join(' '),
+});
+
+export const toHash = (settings: Settings): string => hashOf(toParameters(settings));
 
 /** What a link says, the rest from `defaults`; a value that is none is left at its default. */
 export function fromHash(hash: string, defaults: Settings): Settings {
-  const given = new URLSearchParams(hash.replace(/^#/, ''));
+  const given = parametersOf(hash);
   const number = (name: keyof typeof LIMITS) => {
     const text = given.get(name) ?? '';
     const value = Number(text);
@@ -75,6 +96,7 @@ export function fromHash(hash: string, defaults: Settings): Settings {
       ? RECIPES.filter((recipe) => recipe === BASE || named.includes(recipe.id)).map(({ id }) => id)
       : defaults.formats,
     rounds: number('rounds'),
+    epilogue: given.has('epilogue') ? given.get('epilogue') === '1' : defaults.epilogue,
     to: number('to'),
   };
   return problemWith(settings) ? { ...settings, n: defaults.n, k: defaults.k } : settings;

@@ -2,13 +2,14 @@
 import { scaled } from '../bench/stats.js';
 import type { AdapterInfo } from '../src/index.js';
 import { kernelChart, lineChart, showChart } from './charts.js';
-import { type Column, dataTable, element, find, nextTask } from './dom.js';
+import { dataTable, find, nextTask } from './dom.js';
 import { type Provenance, provenance, showExports } from './export.js';
 import { csvLine, significant, withSpread } from './format.js';
 import { Sampler, spreadOf } from './measure.js';
 import { type Check, Layer, type Product } from './products.js';
-import { RECIPES, type Recipe } from './recipes.js';
+import { sweepRecipes } from './recipes.js';
 import { Refusals } from './refusals.js';
+import { type Column, markdownReport, NOTHING } from './report.js';
 import { checkedRow, checkText, failedRow, isRight, type RecipeRow, wrongRow } from './rows.js';
 import type { RunContext } from './run.js';
 import { type Settings, toHash } from './settings.js';
@@ -35,12 +36,6 @@ export function sweepSizes(to: number): number[] {
   return [...sizes, to];
 }
 
-/** Static and dynamic MBS are one line: their weights are multiplied by one kernel. */
-const sweepRecipes = (formats: readonly string[]): readonly Recipe[] =>
-  RECIPES.filter(
-    ({ id }) => formats.includes(id) && !(id === 'mbs-dynamic' && formats.includes('mbs-static')),
-  );
-
 /**
  * @param onRows called after each m with all rows so far
  * @throws the signal's reason where it aborts; DeviceLostError
@@ -55,7 +50,7 @@ export async function measureSweep(
   const { n, k, to } = settings;
   const sizes = sweepSizes(to);
   const rounds = Math.min(settings.rounds, MOST_ROUNDS);
-  const recipes = sweepRecipes(settings.formats);
+  const recipes = sweepRecipes(settings.formats, settings.x);
   const rows: SweepRow[] = [];
   const refusals = new Refusals(gpu.device);
   const sampler = new Sampler(gpu);
@@ -81,7 +76,7 @@ export async function measureSweep(
           await nextTask();
           signal.throwIfAborted();
           try {
-            const product = await layer.prepare(recipe, m, settings.x);
+            const product = await layer.prepare(recipe, { m, x: settings.x });
             prepared.push(product);
             const check = await product.check();
             refusals.throwIfAny();
@@ -119,13 +114,13 @@ export async function measureSweep(
 }
 
 const COLUMNS: readonly Column<SweepRow>[] = [
-  { title: 'm', cell: ({ m }) => String(m) },
-  { title: 'weights', cell: ({ label }) => label },
-  { title: 'µs', numeric: true, cell: ({ total }) => (total ? withSpread(total) : '–') },
-  { title: 'TFLOPS', numeric: true, cell: ({ teraflops }) => (teraflops ? significant(teraflops) : '–') },
-  { title: 'kernel', cell: ({ kernel }) => (kernel ? element('code', {}, kernel) : '–') },
-  { title: 'why', cell: ({ reason, note }) => element('span', { class: 'why' }, reason ?? note ?? '') },
-  { title: 'against the CPU', cell: ({ check, note }) => checkText(check, note) },
+  { title: 'm', text: ({ m }) => String(m) },
+  { title: 'weights', text: ({ label }) => label },
+  { title: 'µs', numeric: true, text: ({ total }) => (total ? withSpread(total) : NOTHING) },
+  { title: 'TFLOPS', numeric: true, text: ({ teraflops }) => (teraflops ? significant(teraflops) : NOTHING) },
+  { title: 'kernel', kind: 'code', text: ({ kernel }) => kernel ?? NOTHING },
+  { title: 'why', kind: 'prose', text: ({ reason, note }) => reason ?? note ?? '' },
+  { title: 'against the CPU', text: ({ check, note }) => checkText(check, note) },
 ];
 
 export function showSweep(root: HTMLElement, result: SweepResult): void {
@@ -154,7 +149,10 @@ export function showSweep(root: HTMLElement, result: SweepResult): void {
   const clock = result.clock === 'timestamp' ? 'GPU timestamps' : 'wall clock around chains';
   const caption = `${layer}; medians (20th to 80th percentile), ${clock}`;
   find('.table', root).replaceChildren(dataTable(caption, COLUMNS, result.rows));
-  showExports(root, `fp4-sweep-${n}x${k}-${x}`, result, () => sweepCsv(result));
+  showExports(root, `fp4-sweep-${n}x${k}-${x}`, result, {
+    csv: () => sweepCsv(result),
+    markdown: () => markdownReport(caption, [], COLUMNS, result.rows),
+  });
 }
 
 export function sweepCsv({ rows, settings: { n, k, x }, clock }: SweepResult): string {

@@ -6,6 +6,7 @@ import { randomMatrix } from '../../src/gemm/trial.js';
 import { type GpuWeights, uploadWeights } from '../../src/gemm/weights.js';
 import { createStorageBuffer, readBuffer } from '../../src/gpu/buffers.js';
 import type { Gpu } from '../../src/gpu/gpu.js';
+import { whileAlive } from '../../src/gpu/loss.js';
 import type { QuantizedMatrix } from '../../src/matrix/quantized-matrix.js';
 import { dequantize } from '../../src/quantize/quantize.js';
 import type { PeerRow } from '../schema.js';
@@ -86,7 +87,7 @@ async function measureChain(
         pass.end();
         device.queue.submit([encoder.finish()]);
       },
-      finish: async () => void (await device.queue.onSubmittedWorkDone()),
+      finish: async () => void (await whileAlive(device, 'measuring', device.queue.onSubmittedWorkDone())),
     };
     await chain.run();
     const bytes = await readBuffer(device, buffers.at(-1)!, reference.length * size);

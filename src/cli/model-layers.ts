@@ -42,13 +42,16 @@ function decoder(
 const prunedWidths = (hidden: number, multiples: readonly number[]): number[] =>
   multiples.map((multiple) => Math.ceil(Math.floor((2 * multiple * hidden) / 3) / 256) * 256);
 
+const LLAMA_8B = decoder(4096, 4096, 1024, [14336], 128256);
+
 /**
  * By model, after its config.json on Hugging Face: meta-llama/Llama-3.1-8B, Qwen/Qwen3-8B, openai/gpt-oss-20b,
- * nvidia/Llama-3_3-Nemotron-Super-49B-v1, nvidia/Llama-3_1-Nemotron-Ultra-253B-v1. Layers of the same shape are listed
- * once; Q, K and V, and gate and up, as the checkpoints have them.
+ * nvidia/Llama-3.1-Nemotron-Nano-8B-v1 and -4B-v1.1, nvidia/Llama-3_3-Nemotron-Super-49B-v1,
+ * nvidia/Llama-3_1-Nemotron-Ultra-253B-v1. Layers of the same shape are listed once; Q, K and V, and gate and up, as the
+ * checkpoints have them.
  */
 export const MODEL_LAYERS: Readonly<Record<string, readonly ModelLayer[]>> = {
-  'llama-3.1-8b': decoder(4096, 4096, 1024, [14336], 128256),
+  'llama-3.1-8b': LLAMA_8B,
   'qwen3-8b': decoder(4096, 4096, 1024, [12288], 151936),
   // Experts of width 2880, whose gate and up are one matrix.
   'gpt-oss-20b': [
@@ -60,7 +63,10 @@ export const MODEL_LAYERS: Readonly<Record<string, readonly ModelLayer[]>> = {
     layer('experts.down_proj', 2880, 2880),
     layer('lm_head', 201088, 2880),
   ],
-  // Both Nemotrons were pruned layer by layer, hence the many widths.
+  // Llama-3.1-8B trained further, and a model pruned from it to a narrower one with as many heads.
+  'nemotron-nano-8b': LLAMA_8B,
+  'nemotron-nano-4b': decoder(3072, 4096, 1024, [9216], 128256),
+  // The larger Nemotrons were pruned layer by layer, hence the many widths.
   'nemotron-super-49b': decoder(
     8192,
     8192,

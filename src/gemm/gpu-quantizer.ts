@@ -11,6 +11,7 @@ import {
 } from '../gpu/buffers.js';
 import { BufferUsage } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/gpu.js';
+import { whileAlive } from '../gpu/loss.js';
 import { getPipeline } from '../gpu/pipeline.js';
 import type { QuantizedMatrix } from '../matrix/quantized-matrix.js';
 import { type QuantizeOptions, type QuantizeSpec, resolveOptions } from '../quantize/options.js';
@@ -241,7 +242,7 @@ export async function quantizeOnGpu(
   device.pushErrorScope('out-of-memory');
   const outputs = quantizer.createOutputs();
   const upload = x instanceof Float32Array ? createStorageBuffer(device, 'fp4 quantize x', x) : undefined;
-  const error = await device.popErrorScope();
+  const error = await whileAlive(device, 'quantizing', device.popErrorScope());
   try {
     if (error) {
       throw new UnsupportedError(

@@ -92,6 +92,14 @@ export function problemReference(
   return referenceProduct(input, { ...q, hadamard: false }, problem.m, bias);
 }
 
+/** The reference of `y += product`: adds what y held before, [m, n], and its size. */
+export function addBefore(reference: ReferenceProduct, before: ArrayLike<number>): void {
+  for (let i = 0; i < before.length; i++) {
+    reference.y[i]! += before[i]!;
+    reference.magnitude[i]! += Math.abs(before[i]!);
+  }
+}
+
 /** Largest and summed magnitudes of the rows of a matrix. */
 function rowSizes(values: ArrayLike<number>, rows: number, cols: number): [Float64Array, Float64Array] {
   const largest = new Float64Array(rows);

@@ -10,7 +10,13 @@ import { createGemm, type Gemm } from './gemm.js';
 import { KERNELS } from './kernels/index.js';
 import type { GemmPlan } from './plan.js';
 import type { GemmProblem } from './problem.js';
-import { activationReference, type ReferenceProduct, referenceProduct, worstError } from './reference.js';
+import {
+  activationReference,
+  addBefore,
+  type ReferenceProduct,
+  referenceProduct,
+  worstError,
+} from './reference.js';
 import type { GpuWeights } from './weights.js';
 
 /** Rows and columns of y that are compared with f64. */
@@ -99,12 +105,11 @@ export class Trial {
     const bias = this.#bias && Float32Array.from(columns, (column) => this.#bias![column]!);
     const reference = referenceProduct(x, selectRows(this.#q, columns), rows.length, bias);
     if (this.#before) {
-      reference.y.forEach((_, i) => {
-        const row = rows[Math.floor(i / columns.length)]!;
-        const before = this.#before!.values[row * n + columns[i % columns.length]!]!;
-        reference.y[i]! += before;
-        reference.magnitude[i]! += Math.abs(before);
-      });
+      const { values } = this.#before;
+      addBefore(
+        reference,
+        rows.flatMap((row) => columns.map((column) => values[row * n + column]!)),
+      );
     }
     return reference;
   }

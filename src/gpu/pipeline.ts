@@ -1,4 +1,4 @@
-import { ShaderError } from '../errors.js';
+import { DeviceLostError, ShaderError } from '../errors.js';
 import { whileAlive } from './loss.js';
 import { type ComposedShader, shaderError } from './shader.js';
 
@@ -17,29 +17,32 @@ export function getPipeline(device: GPUDevice, shader: ComposedShader): Promise<
   }
   const cached = cache.get(shader.source);
   if (cached) return cached;
-  const pipeline = whileAlive(device, `compiling ${shader.label}`, compile(device, shader));
+  const pipeline = compile(device, shader);
   cache.set(shader.source, pipeline);
   pipeline.catch(() => cache.delete(shader.source));
   return pipeline;
 }
 
 async function compile(device: GPUDevice, shader: ComposedShader): Promise<GPUComputePipeline> {
+  const alive = <T>(work: Promise<T>) => whileAlive(device, `compiling ${shader.label}`, work);
   // The scope is closed before anything is awaited, so that it catches this module's errors and no one else's.
   device.pushErrorScope('validation');
   const module = device.createShaderModule({ label: shader.label, code: shader.source });
   const validation = device.popErrorScope();
-  const info = await module.getCompilationInfo();
+  const [info, error] = await alive(Promise.all([module.getCompilationInfo(), validation]));
   const errors = info.messages.filter((message) => message.type === 'error');
-  const error = await validation;
   if (errors.length) throw shaderError(shader, errors);
   if (error) throw new ShaderError(`${shader.label}: ${error.message}`, shader.source);
   try {
-    return await device.createComputePipelineAsync({
-      label: shader.label,
-      layout: 'auto',
-      compute: { module, entryPoint: 'main' },
-    });
+    return await alive(
+      device.createComputePipelineAsync({
+        label: shader.label,
+        layout: 'auto',
+        compute: { module, entryPoint: 'main' },
+      }),
+    );
   } catch (cause) {
+    if (cause instanceof DeviceLostError) throw cause;
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new ShaderError(`${shader.label}: no pipeline: ${reason}`, shader.source);
   }

@@ -1,6 +1,7 @@
 import { DeviceLostError, UnsupportedError } from '../errors.js';
 import { createStorageBuffer, readBuffer } from './buffers.js';
 import type { Caps, Tier } from './caps.js';
+import { whileAlive } from './loss.js';
 import { getPipeline } from './pipeline.js';
 import { composeShader } from './shader.js';
 
@@ -155,7 +156,7 @@ fn main() {
     } finally {
       scope = device.popErrorScope();
     }
-    const error = await scope;
+    const error = await whileAlive(device, label, scope);
     if (error) throw new UnsupportedError('gpu', `${label}: ${error.message}`);
     return new Uint32Array(await readBuffer(device, words));
   } finally {
@@ -183,9 +184,9 @@ fn main() {
 }
 `,
     });
-    const error = device.popErrorScope();
-    const { messages } = await module.getCompilationInfo();
-    return (await error) === null && !messages.some(({ type }) => type === 'error');
+    const said = Promise.all([device.popErrorScope(), module.getCompilationInfo()]);
+    const [error, { messages }] = await whileAlive(device, 'probing matrices', said);
+    return error === null && !messages.some(({ type }) => type === 'error');
   };
   // One after the other: where both compile, the older one is deprecated and warns.
   for (const dialect of ['template', 'boolean'] as const) {

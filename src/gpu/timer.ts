@@ -1,5 +1,6 @@
 import { BufferUsage, MAP_READ } from './constants.js';
 import type { Gpu } from './gpu.js';
+import { whileAlive } from './loss.js';
 
 export interface Timing {
   /** Seconds per repetition: median, 20th and 80th percentile over the samples. */
@@ -25,6 +26,7 @@ export interface TimerOptions {
 /**
  * Times GPU work. `encode` puts one repetition into the pass; repetitions run one after another inside one pass,
  * which hides timestamp quantization and submission cost.
+ * @throws DeviceLostError where the device is lost meanwhile
  */
 export async function time(
   gpu: Gpu,
@@ -62,7 +64,10 @@ type Encode = (pass: GPUComputePassEncoder, repetition: number) => void;
 /** What {@link time} measures a sample with. */
 export interface Stopwatch {
   readonly clock: Timing['clock'];
-  /** Seconds that all repetitions take, one after another inside one pass; 0 where the clock cannot tell. */
+  /**
+   * Seconds that all repetitions take, one after another inside one pass; 0 where the clock cannot tell.
+   * @throws DeviceLostError where the device is lost meanwhile
+   */
   run(encode: Encode, repetitions: number): Promise<number>;
   destroy(): void;
 }
@@ -74,7 +79,11 @@ export function createStopwatch(gpu: Gpu): Stopwatch {
 
 class WallStopwatch implements Stopwatch {
   readonly clock = 'wall';
-  constructor(readonly device: GPUDevice) {}
+  readonly #alive: GPUBuffer;
+
+  constructor(readonly device: GPUDevice) {
+    this.#alive = device.createBuffer({ size: 4, usage: BufferUsage.MAP_READ | BufferUsage.COPY_DST });
+  }
 
   async run(encode: Encode, repetitions: number): Promise<number> {
     const encoder = this.device.createCommandEncoder();
@@ -82,14 +91,24 @@ class WallStopwatch implements Stopwatch {
     for (let i = 0; i < repetitions; i++) encode(pass, i);
     pass.end();
     const commands = encoder.finish();
-    await this.device.queue.onSubmittedWorkDone();
+    await this.#done();
     const start = performance.now();
     this.device.queue.submit([commands]);
-    await this.device.queue.onSubmittedWorkDone();
-    return (performance.now() - start) / 1000;
+    await this.#done();
+    const seconds = (performance.now() - start) / 1000;
+    // A lost device has done its work, too, and in no time. What it cannot do is map a buffer.
+    await whileAlive(this.device, 'measuring', this.#alive.mapAsync(MAP_READ));
+    this.#alive.unmap();
+    return seconds;
   }
 
-  destroy(): void {}
+  #done(): Promise<undefined> {
+    return whileAlive(this.device, 'measuring', this.device.queue.onSubmittedWorkDone());
+  }
+
+  destroy(): void {
+    this.#alive.destroy();
+  }
 }
 
 class TimestampStopwatch implements Stopwatch {
@@ -120,7 +139,7 @@ class TimestampStopwatch implements Stopwatch {
     encoder.resolveQuerySet(this.#queries, 0, 2, this.#resolve, 0);
     encoder.copyBufferToBuffer(this.#resolve, 0, this.#staging, 0, 16);
     this.device.queue.submit([encoder.finish()]);
-    await this.#staging.mapAsync(MAP_READ);
+    await whileAlive(this.device, 'measuring', this.#staging.mapAsync(MAP_READ));
     const [begin, end] = new BigUint64Array(this.#staging.getMappedRange());
     const seconds = Number(end! - begin!) * 1e-9;
     this.#staging.unmap();

@@ -33,8 +33,19 @@ test('sizes that the models are known by', () => {
   expect(sizes('llama-3.1-8b')).toContain('14336x4096');
   expect(sizes('qwen3-8b')).toContain('4096x12288');
   expect(sizes('gpt-oss-20b')).toContain('5760x2880');
+  expect(sizes('nemotron-nano-8b')).toEqual(sizes('llama-3.1-8b'));
   expect(sizes('nemotron-super-49b')).toContain('8192x28672');
   expect(sizes('nemotron-ultra-253b')).toContain('53248x16384');
+});
+
+test('the parameters of a model whose number of them is published', () => {
+  const weights = Object.fromEntries(
+    MODEL_LAYERS['nemotron-nano-4b']!.map(({ name, n, k }) => [name, n * k]),
+  );
+  const { q_proj: q, 'k_proj, v_proj': kv, o_proj: o, 'gate_proj, up_proj': up, down_proj: down } = weights;
+  // 32 layers; embedding and head are two matrices of one size; norms, two a layer and one at the end, are vectors.
+  const parameters = 32 * (q! + 2 * kv! + o! + 2 * up! + down! + 2 * 3072) + 2 * weights.lm_head! + 3072;
+  expect((parameters / 1e9).toFixed(2)).toBe('4.51');
 });
 
 test('widths of pruned MLPs', () => {

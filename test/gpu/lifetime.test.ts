@@ -3,6 +3,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { createStorageBuffer, readBuffer } from '../../src/gpu/buffers.js';
 import { getPipeline } from '../../src/gpu/pipeline.js';
 import { composeShader } from '../../src/gpu/shader.js';
+import { time } from '../../src/gpu/timer.js';
 import {
   createGemm,
   DeviceLostError,
@@ -35,6 +36,9 @@ const shader = (label: string) =>
     ],
   });
 
+const withoutTimestamps = (gpu: Gpu) =>
+  Object.create(gpu, { caps: { value: { ...gpu.caps, timestampQuery: false } } }) as Gpu;
+
 describe('a device that is lost', () => {
   const opened: Gpu[] = [];
   /** A device of the test's own. */
@@ -50,6 +54,11 @@ describe('a device that is lost', () => {
     ['uploading, packed on the CPU', (gpu: Gpu) => uploadWeights(gpu, q, { packOn: 'cpu' })],
     ['uploading, packed on the GPU', (gpu: Gpu) => uploadWeights(gpu, q, { packOn: 'gpu' })],
     ['reading a buffer', (gpu: Gpu) => readBuffer(gpu.device, createStorageBuffer(gpu.device, 'x', 256))],
+    ['measuring', (gpu: Gpu) => time(gpu, () => {}, { warmUpSeconds: 60 })],
+    [
+      'measuring by the wall clock',
+      (gpu: Gpu) => time(withoutTimestamps(gpu), () => {}, { warmUpSeconds: 60 }),
+    ],
     ['compiling', (gpu: Gpu) => getPipeline(gpu.device, shader('unused'))],
     [
       'multiplying',

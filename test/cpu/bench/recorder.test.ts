@@ -49,6 +49,20 @@ test('conversion and product are told apart and played back, each with its own i
   expect(product.calls[1]).toEqual(['setImmediates', 0, Uint32Array.of(7).buffer]);
 });
 
+test('adding up parts of k is told from the kernel, also where the weights are in several parts', () => {
+  const parts = recordParts(gemm, (pass) => {
+    for (const label of ['convert', 'gemm_dp4a.a', 'reduce_2', 'gemm_dp4a.b', 'reduce_3']) {
+      pass.setPipeline({ label } as GPUComputePipeline);
+      pass.dispatchWorkgroups(1);
+    }
+  })!;
+  const labels = (name: keyof typeof parts) => parts[name].map(({ pipeline }) => pipeline.label);
+  expect(labels('conversion')).toEqual(['convert']);
+  expect(labels('product')).toEqual(['gemm_dp4a.a', 'reduce_2', 'gemm_dp4a.b', 'reduce_3']);
+  expect(labels('kernel')).toEqual(['gemm_dp4a.a', 'gemm_dp4a.b']);
+  expect(labels('reduction')).toEqual(['reduce_2', 'reduce_3']);
+});
+
 test('what cannot be played back is not told apart', () => {
   expect(recordParts(gemm, (pass) => pass.setImmediates(4, new ArrayBuffer(4)))).toBeUndefined();
   expect(recordParts(gemm, (pass) => pass.dispatchWorkgroupsIndirect({} as GPUBuffer, 0))).toBeUndefined();
