@@ -1,6 +1,6 @@
 /** The command that measures with the built page where nobody looks on: what it keeps, and how it fails. */
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { build } from 'vite';
@@ -21,6 +21,10 @@ beforeAll(async () => {
     build: { outDir: folder },
     logLevel: 'error',
   });
+  writeFileSync(
+    join(folder, 'fonts.conf'),
+    `<!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig><cachedir>${folder}</cachedir></fontconfig>`,
+  );
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -67,6 +71,12 @@ test.each([
     [],
     { CHROMIUM_PATH: '/nowhere/chromium' },
     /CHROMIUM_PATH.*does not start/,
+  ],
+  [
+    'a system without fonts',
+    software,
+    { FONTCONFIG_FILE: join(folder, 'fonts.conf') },
+    /finds no font; install one/,
   ],
   [
     'a run that takes too long',
