@@ -67,6 +67,8 @@ export class LlamaF64 {
   /** Names of the linear layers of all blocks in the order in which they are used; the head is not one. */
   readonly linearNames: readonly string[];
   readonly #weights: Weights;
+  /** Weights that have been multiplied with, as f64. */
+  readonly #wide = new Map<string, Float64Array>();
   /** Angle per position of each pair of a head, f64[headDim / 2]. */
   readonly #frequencies: Float64Array;
 
@@ -191,7 +193,16 @@ export class LlamaF64 {
 
   #linear(name: string, x: Float64Array, m: number, { linear, onLinearInput }: ForwardOptions): Float64Array {
     onLinearInput?.(name, x, m);
-    return linear?.(name, x, m) ?? product(x, this.weight(name), m);
+    return linear?.(name, x, m) ?? product(x, this.#wideWeight(name), m);
+  }
+
+  #wideWeight(name: string): Float64Array {
+    let wide = this.#wide.get(name);
+    if (!wide) {
+      wide = new Float64Array(this.weight(name));
+      this.#wide.set(name, wide);
+    }
+    return wide;
   }
 
   /** Causal attention with grouped queries, sequence by sequence; rotates q and k in place. */
