@@ -23,7 +23,7 @@ import { createStep, type Step, type StepDescription } from './step.js';
 /** Queries that a workgroup of attention.wgsl takes, and threads of rope.wgsl and swiglu.wgsl. */
 const ATTENTION_TILE = 32;
 const THREADS = 64;
-/** Logits that are in memory at a time. */
+/** Logits that are in memory at a time, by default. */
 const LOGITS_BYTES = 2 ** 27;
 
 /** Keys and values of sequences, after the rotation: f32[sequences, kvHeads, capacity, headDim] for each block. */
@@ -80,6 +80,8 @@ export interface ForwardOptions {
   readonly length: number;
   /** 'losses' of each next token, or 'logits' that follow the last token of each sequence. */
   readonly output: 'losses' | 'logits';
+  /** With 'losses': bytes of logits that are in memory at a time, but 64 rows at least; 128 MiB by default. */
+  readonly logitsBytes?: number | undefined;
 }
 
 /** The most rows (tokens of all sequences) that a pass can take on the model's device. */
@@ -360,10 +362,16 @@ class Builder {
         workgroups: [1, heads, cache.sequences],
       });
     }
+    const groups = Math.floor(256 / (headDim / 4));
     return this.#step({
       label: 'lm attention',
       sources: [shapeSource, attentionSource],
-      constants: { ...this.#heads(), CHUNKS: Math.ceil(headDim / 32) },
+      constants: {
+        ...this.#heads(),
+        CHUNKS: Math.ceil(headDim / 32),
+        GROUPS: groups,
+        ROWS: Math.ceil(ATTENTION_TILE / groups),
+      },
       buffers,
       workgroups: [Math.ceil(length / ATTENTION_TILE), heads, cache.sequences],
     });
@@ -383,7 +391,9 @@ class Builder {
     const { gpu, head, config } = this.#llama;
     const { hidden, vocabulary } = config;
     const { maxBufferSize, maxStorageBufferBindingSize } = gpu.device.limits;
-    const most = Math.min(LOGITS_BYTES, maxBufferSize, maxStorageBufferBindingSize) / (4 * vocabulary);
+    const most =
+      Math.min(this.#options.logitsBytes ?? LOGITS_BYTES, maxBufferSize, maxStorageBufferBindingSize) /
+      (4 * vocabulary);
     // Slices of x begin at multiples of 256 bytes: 64 values.
     const chunk = Math.min(this.#rows, Math.max(64, Math.floor(most / 64) * 64));
     const logits = this.#buffer('logits', chunk * vocabulary);

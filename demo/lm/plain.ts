@@ -47,19 +47,20 @@ export class PlainWeights {
 
   /**
    * Uploads f32 values as they are, or as BF16 where all of them are.
+   * @param mostBytes of a part; what a buffer and a binding of the device may hold by default
    * @throws UnsupportedError where cols is no multiple of 4, or a row exceeds the device's limits
    */
   static upload(
     gpu: Gpu,
     label: string,
     { rows, cols, values }: { readonly rows: number; readonly cols: number; readonly values: Float32Array },
+    mostBytes = Math.min(gpu.device.limits.maxBufferSize, gpu.device.limits.maxStorageBufferBindingSize),
   ): PlainWeights {
     if (cols % 4) throw new UnsupportedError('lm', `${label}: rows of ${cols} values are no multiple of 4`);
     const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
     const type = bits.every((word) => (word & 0xffff) === 0) ? 'bf16' : 'f32';
     const data = type === 'bf16' ? Uint16Array.from(bits, (word) => word >>> 16) : values;
-    const { maxBufferSize, maxStorageBufferBindingSize } = gpu.device.limits;
-    const mostRows = Math.floor(Math.min(maxBufferSize, maxStorageBufferBindingSize) / (cols * BYTES[type]));
+    const mostRows = Math.floor(mostBytes / (cols * BYTES[type]));
     if (mostRows < 1)
       throw new UnsupportedError('lm', `${label}: a row of ${cols} values exceeds the device's limits`);
     const parts: PlainPart[] = [];
