@@ -23,6 +23,8 @@ export interface MeasuredFormat {
   /** Where errors are of single layers. */
   readonly errors?: readonly LayerError[];
   readonly layers: ReadonlyMap<string, LayerBits>;
+  /** The loss with all that is recommended kept together, where the model can be run with it. */
+  readonly recommendedLoss?: number;
 }
 
 /** `mxfp4:oas:b32/float` */

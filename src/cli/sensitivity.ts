@@ -61,6 +61,8 @@ export interface FormatSensitivity {
   readonly recommendation?: Omit<KeepRecommendation, 'keep'> & {
     /** All names, also those of layers that are kept together. */
     readonly keep: readonly string[];
+    /** The loss with them, where it was measured: how far improvements add up. */
+    readonly loss?: number;
   };
 }
 
@@ -114,7 +116,12 @@ export async function sensitivityOfModel(
   const measured =
     tokens === undefined
       ? await measureErrors(model, configurations, options, { signal, ...tell })
-      : await measureLosses(model, configurations, { ...options, tokens }, { signal, ...tell });
+      : await measureLosses(
+          model,
+          configurations,
+          { ...options, tokens },
+          { signal, ...tell, recommend: (format) => (budget ? recommend(format, budget).names : []) },
+        );
   const components = measured.inputs && componentActivations(measured.inputs);
   const recommended = measured.formats.map((format) => budget && recommend(format, budget));
   return {
@@ -179,7 +186,10 @@ interface Recommended {
 /** Standard errors that an improvement has to be above, so that layers are not kept for what is chance. */
 const CERTAINTY = 2;
 
-function recommend({ configuration, report, layers }: MeasuredFormat, budget: KeepBudget): Recommended {
+function recommend(
+  { configuration, report, layers, recommendedLoss }: MeasuredFormat,
+  budget: KeepBudget,
+): Recommended {
   const { candidates, layersOf } = keepCandidates(report, layers, CERTAINTY);
   const choice = recommendKeep(candidates, budget);
   const names = layersOf(choice.keep);
@@ -189,10 +199,14 @@ function recommend({ configuration, report, layers }: MeasuredFormat, budget: Ke
   const table = recommendationTable(choice, candidates);
   const useful = candidates.filter(({ improvement }) => improvement > 0).length;
   const considered = `${useful} of ${candidates.length} parts improve, by more than ${CERTAINTY} standard errors where these are known`;
+  const measured =
+    recommendedLoss === undefined
+      ? ''
+      : `, with all of these ${report.metric} is ${recommendedLoss.toPrecision(5)}, ${(report.baseline - recommendedLoss).toPrecision(4)} better`;
   return {
     choice,
     names,
-    table: { ...table, title: `${name}: ${table.title}` },
+    table: { ...table, title: `${name}: ${table.title}${measured}` },
     note: names.length
       ? `${name}: ${considered}: --keep '${patterns.join(',')}'`
       : `${name}: ${considered}; none fits the budget`,
@@ -200,7 +214,7 @@ function recommend({ configuration, report, layers }: MeasuredFormat, budget: Ke
 }
 
 function summarize(
-  { configuration, bitsPerWeight, report, errors }: MeasuredFormat,
+  { configuration, bitsPerWeight, report, errors, recommendedLoss: loss }: MeasuredFormat,
   recommended: Recommended | undefined,
 ): FormatSensitivity {
   return {
@@ -213,7 +227,9 @@ function summarize(
         return { name, weights, sqnr: Number.isFinite(sqnr) ? sqnr : null };
       }),
     }),
-    ...(recommended && { recommendation: { ...recommended.choice, keep: recommended.names } }),
+    ...(recommended && {
+      recommendation: { ...recommended.choice, keep: recommended.names, ...(loss !== undefined && { loss }) },
+    }),
   };
 }
 

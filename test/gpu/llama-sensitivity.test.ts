@@ -103,6 +103,35 @@ test.skipIf(isSlow)('a mixed model is bit for bit the one that was made with tho
   expect((await perplexity(quantized, tokens, how)).loss).toBe(all.loss);
 });
 
+test.skipIf(isSlow)('what is recommended is evaluated together', { timeout: 120_000 }, async () => {
+  const file = join(folder, 'more-tokens.u16');
+  const more = randomTokens(TINY.vocabulary, LENGTH * 16, 5);
+  await writeFile(file, Uint16Array.from(more));
+  const kinds: SubjectKind[] = ['cell'];
+  const options = { tokens: file, length: LENGTH, kinds, formats: ['mxfp4:floor'], activations: 'same' };
+  const { summary } = await sensitivityOfModel(model, { ...options, budget: 9 });
+  const [{ recommendation, report }] = summary.formats as [FormatSensitivity];
+  const { keep, loss, bitsPerWeight } = recommendation!;
+  expect(bitsPerWeight).toBeLessThanOrEqual(9);
+  // Nearly three standard errors.
+  expect(keep).toContain('model.layers.1.mlp.up_proj.weight');
+  for (const { layers, improvement, standardError } of report.cells) {
+    if (keep.includes(layers[0]!)) expect(improvement).toBeGreaterThan(2 * standardError!);
+  }
+  const shared = await shareWeights();
+  using made = await createLlama(suite.gpu, source, {
+    weights: { format: 'mxfp4', scaleRule: 'floor' },
+    activations: { kind: 'mxfp4', scaleRule: 'floor' },
+    precision: 'f32',
+    shared,
+    keep,
+  });
+  const { perplexity: expected } = await perplexity(made, more, how);
+  // Another device of the same adapter may take other kernels: far less than what FP4 costs.
+  const cost = Math.log(report.baseline / report.reference!);
+  expect(Math.abs(Math.log(loss! / expected))).toBeLessThan(cost / 20);
+});
+
 test.skipIf(isSlow)(
   'the command: as the parts of it, resumed after an interruption',
   { timeout: 240_000 },
