@@ -1,9 +1,12 @@
 import type { Configuration } from '../../demo/lm/format-names.js';
 import { activationsName, weightsName } from '../../demo/lm/format-names.js';
+import { bitsPerValue } from '../matrix/quantized-matrix.js';
+import { resolveOptions } from '../quantize/options.js';
 import type { ActivationSummary } from '../sensitivity/activation-statistics.js';
 import type { LayerError } from '../sensitivity/output-error.js';
 import type { LayerBits } from '../sensitivity/recommend.js';
 import type { SensitivityReport } from '../sensitivity/report.js';
+import type { MatrixRules } from './quantize-plan.js';
 
 /** What `sensitivity` measures a model by, whichever way. */
 export interface Measured {
@@ -30,3 +33,9 @@ export interface MeasuredFormat {
 /** `mxfp4:oas:b32/float` */
 export const configurationName = ({ weights, activations }: Configuration) =>
   `${weightsName(weights)}/${activationsName(activations, weights)}`;
+
+/** Bits of a weight, scales included. */
+export function fp4Bits(rules: MatrixRules): number {
+  const { macroSize, ...spec } = resolveOptions({ ...rules, rows: 1, cols: 32 });
+  return bitsPerValue(spec.macroScale === 'none' ? spec : { ...spec, macroSize });
+}

@@ -24,7 +24,7 @@ import {
 } from '../sensitivity/report.js';
 import { runInterruptible } from './interruptible.js';
 import { type ErrorOptions, measureErrors } from './sensitivity-errors.js';
-import { configurationName, type Measured, type MeasuredFormat } from './sensitivity-measured.js';
+import { configurationName, fp4Bits, type Measured, type MeasuredFormat } from './sensitivity-measured.js';
 import { type LossOptions, measureLosses } from './sensitivity-perplexity.js';
 
 export interface SensitivityCommandOptions extends ErrorOptions, Partial<LossOptions> {
@@ -112,6 +112,7 @@ export async function sensitivityOfModel(
   const began = performance.now();
   const budget = budgetOf(options);
   const configurations = configurationsOf(options);
+  if (budget) checkBudget(budget, configurations);
   const { tokens } = options;
   const measured =
     tokens === undefined
@@ -120,7 +121,7 @@ export async function sensitivityOfModel(
           model,
           configurations,
           { ...options, tokens },
-          { signal, ...tell, recommend: (format) => (budget ? recommend(format, budget).names : []) },
+          { signal, ...tell, recommend: (format) => (budget && recommend(format, budget).names) || [] },
         );
   const components = measured.inputs && componentActivations(measured.inputs);
   const recommended = measured.formats.map((format) => budget && recommend(format, budget));
@@ -135,7 +136,7 @@ export async function sensitivityOfModel(
     tables: [
       ...(components ? [activationTable(components)] : []),
       ...tablesOf(measured.formats),
-      ...recommended.flatMap((one) => (one ? [one.table] : [])),
+      ...recommended.flatMap((one) => (one?.table ? [one.table] : [])),
     ],
     notes: [measured.note, ...recommended.flatMap((one) => (one ? [one.note] : []))],
   };
@@ -176,10 +177,25 @@ function budgetOf(options: SensitivityCommandOptions): KeepBudget | undefined {
   return given[0];
 }
 
+/** @throws InvalidArgumentError, before hours of measuring, for a budget that a format alone exceeds */
+function checkBudget(budget: KeepBudget, configurations: readonly Configuration[]): void {
+  for (const configuration of configurations) {
+    const { weights } = configuration;
+    if (!('bitsPerWeight' in budget) || weights === 'float') continue;
+    const bits = fp4Bits(weights);
+    if (budget.bitsPerWeight >= bits) continue;
+    throw new InvalidArgumentError(
+      'sensitivity',
+      `--budget ${budget.bitsPerWeight} bits a weight is below the ${bits} of ${configurationName(configuration)}`,
+    );
+  }
+}
+
 interface Recommended {
-  readonly choice: KeepRecommendation;
+  /** Absent where there is none; `note` says why. */
+  readonly choice?: KeepRecommendation;
   readonly names: readonly string[];
-  readonly table: TextTable;
+  readonly table?: TextTable;
   readonly note: string;
 }
 
@@ -191,7 +207,17 @@ function recommend(
   budget: KeepBudget,
 ): Recommended {
   const { candidates, layersOf } = keepCandidates(report, layers, CERTAINTY);
-  const choice = recommendKeep(candidates, budget);
+  let choice: KeepRecommendation;
+  try {
+    choice = recommendKeep(candidates, budget);
+  } catch (error) {
+    // What has been measured is worth printing all the same.
+    if (!(error instanceof InvalidArgumentError)) throw error;
+    return {
+      names: [],
+      note: `${configurationName(configuration)}: nothing is recommended: ${error.message}`,
+    };
+  }
   const names = layersOf(choice.keep);
   const name = configurationName(configuration);
   // Patterns match names without their end as well.
@@ -227,7 +253,7 @@ function summarize(
         return { name, weights, sqnr: Number.isFinite(sqnr) ? sqnr : null };
       }),
     }),
-    ...(recommended && {
+    ...(recommended?.choice && {
       recommendation: { ...recommended.choice, keep: recommended.names, ...(loss !== undefined && { loss }) },
     }),
   };
