@@ -1,16 +1,7 @@
-/** The baseline that uses no FP4: products with f32 or f16 weights by two plain kernels. */
-import { UnsupportedError } from '../src/errors.js';
+/** The baseline that uses no FP4: products with f32 or f16 weights by the plain kernels of the language model. */
+import { createPlainProduct } from '../demo/lm/plain.js';
 import { createStorageBuffer } from '../src/gpu/buffers.js';
-import { BufferUsage } from '../src/gpu/constants.js';
 import type { Gpu } from '../src/gpu/gpu.js';
-import { foldGrid } from '../src/gpu/grid.js';
-import { getPipeline } from '../src/gpu/pipeline.js';
-import { composeShader } from '../src/gpu/shader.js';
-import gemmSource from './shaders/plain_gemm.wgsl?raw';
-import gemvSource from './shaders/plain_gemv.wgsl?raw';
-
-/** Up to this many rows of x, a workgroup a row of w beats tiles that are mostly empty. */
-const GEMV_MAX_M = 4;
 
 export interface PlainProduct {
   readonly label: string;
@@ -32,52 +23,21 @@ export interface PlainBuffers {
  * @throws UnsupportedError where the device lacks f16 or the grid does not fit
  */
 export async function createPlain(
-  { device, caps }: Gpu,
+  gpu: Gpu,
   m: number,
   n: number,
   k: number,
   type: 'f32' | 'f16',
   buffers: PlainBuffers,
 ): Promise<PlainProduct> {
-  if (type === 'f16' && !caps.tiers.includes('f16'))
-    throw new UnsupportedError('bench', 'the device lacks f16');
-  if (k % 4) throw new UnsupportedError('bench', `k = ${k} is not a multiple of 4`);
-  const gemv = m <= GEMV_MAX_M;
-  const label = `plain_${gemv ? 'gemv' : 'gemm'}.${type}`;
-  const max = caps.limits.maxComputeWorkgroupsPerDimension;
-  const grid = gemv ? foldGrid(n, max) : ([Math.ceil(n / 64), Math.ceil(m / 64)] as const);
-  if (Math.max(...grid) > max)
-    throw new UnsupportedError('bench', `${label}: ${grid.join(' × ')} workgroups`);
-  const pipeline = await getPipeline(
-    device,
-    composeShader({
-      label,
-      enables: type === 'f16' ? ['f16'] : [],
-      constants: {},
-      aliases: { REAL: type },
-      modules: [{ name: `${label}.wgsl`, source: gemv ? gemvSource : gemmSource }],
-    }),
-  );
-  const uniform = device.createBuffer({ label, size: 16, usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST });
-  device.queue.writeBuffer(uniform, 0, Uint32Array.of(m, n, k / 4, 0));
-  const group = device.createBindGroup({
-    label,
-    layout: pipeline.getBindGroupLayout(0),
-    entries: [uniform, buffers.x, buffers.w, buffers.y].map((buffer, binding) => ({
-      binding,
-      resource: { buffer },
-    })),
-  });
+  const shape = { m, n, k, stride: n, first: 0, x: type, w: type, accumulate: false };
+  const product = await createPlainProduct(gpu, shape);
   return {
-    label,
+    label: product.label,
     ceiling: 'fma',
     roundings: k + 8,
-    encode(pass) {
-      pass.setPipeline(pipeline);
-      pass.setBindGroup(0, group);
-      pass.dispatchWorkgroups(...grid);
-    },
-    destroy: () => uniform.destroy(),
+    ...product.bind(buffers),
+    destroy: () => product.destroy(),
   };
 }
 

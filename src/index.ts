@@ -145,3 +145,52 @@ export {
   type ScaleRule,
 } from './quantize/options.js';
 export { dequantize, quantize } from './quantize/quantize.js';
+export {
+  ActivationStatistics,
+  type ActivationSummary,
+  activationTable,
+  type ComponentActivations,
+  componentActivations,
+  MAGNITUDE_BINS,
+  MagnitudeStatistics,
+} from './sensitivity/activation-statistics.js';
+export { type LayerPlace, placeLayer } from './sensitivity/layer-names.js';
+export {
+  type LeaveOneOutOptions,
+  type LeaveOneOutProgress,
+  type Loss,
+  type LossOf,
+  type LossStorage,
+  leaveOneOut,
+} from './sensitivity/leave-one-out.js';
+export {
+  type LayerError,
+  type LayerInputs,
+  type LinearLayer,
+  layerErrorTable,
+  OutputErrorMeter,
+  type OutputErrorRules,
+  outputError,
+  outputErrorReport,
+} from './sensitivity/output-error.js';
+export {
+  type KeepBudget,
+  type KeepCandidate,
+  type KeepRecommendation,
+  keepCandidates,
+  type LayerBits,
+  recommendationTable,
+  recommendKeep,
+} from './sensitivity/recommend.js';
+export {
+  type HeatMap,
+  heatMap,
+  type Place,
+  type SensitivityReport,
+  type SensitivityRow,
+  type Subject,
+  type SubjectKind,
+  sensitivityTables,
+  type TextTable,
+  tableText,
+} from './sensitivity/report.js';

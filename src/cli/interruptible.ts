@@ -4,6 +4,8 @@ import { ProgressBar } from './progress.js';
 export interface InterruptibleCommand<Summary> {
   /** Does the work; rejects soon after the signal. */
   run(signal: AbortSignal, bar: ProgressBar): Promise<Summary>;
+  /** What the bar counts; bytes by default. */
+  readonly unit?: 'MB' | 'sequences';
   /** At once on Ctrl-C, where stopping takes a while. */
   readonly stopping?: string;
   /** What an interruption leaves behind. */
@@ -20,7 +22,7 @@ export async function runInterruptible<Summary>(command: InterruptibleCommand<Su
     interrupt.abort();
   };
   process.once('SIGINT', onInterrupt);
-  const bar = new ProgressBar();
+  const bar = new ProgressBar(command.unit);
   try {
     const summary = await command.run(interrupt.signal, bar);
     bar.stop();

@@ -10,8 +10,10 @@ import { doctor } from './doctor.js';
 import { gemm } from './gemm.js';
 import { inspect } from './inspect.js';
 import { MODEL_LAYERS } from './model-layers.js';
+import { perplexity } from './perplexity.js';
 import { quantize } from './quantize.js';
 import { selftest } from './selftest.js';
+import { sensitivity } from './sensitivity.js';
 import { verify } from './verify.js';
 
 const positiveInteger = (text: string): number => {
@@ -126,6 +128,81 @@ onGpu(program.command('quantize <model>'))
   .option('--shard-size <bytes>', 'most bytes of tensors in a file (default: 5GB)', byteCount)
   .option('--overwrite', 'replace a model in the folder')
   .action(quantize);
+
+/** Options of commands that run a language model over tokens. */
+const onTokens = (command: Command): Command =>
+  command
+    .addOption(new Option('--token-type <type>', 'of the file').choices(['u16', 'u32']))
+    .option('--sequences <count>', 'of the file, from its beginning (default: all)', positiveInteger)
+    .option('--length <tokens>', "of a sequence (default: the model's most positions)", positiveInteger)
+    .option(
+      '--batch <sequences>',
+      'at a time (default: 32, or what the device holds); NVFP4 activations share a scale over it',
+      positiveInteger,
+    )
+    .addOption(
+      new Option('--precision <type>', 'of float activations in products: f16 may use f16 matrices')
+        .choices(['f32', 'f16'])
+        .default('f32'),
+    );
+
+onTokens(onGpu(program.command('perplexity <model>')))
+  .description(
+    'perplexity of a Llama (a folder with config.json and safetensors) in several formats, everything on the GPU',
+  )
+  .requiredOption('--tokens <file>', 'sequence after sequence, little-endian; *.u32 is u32, else u16')
+  .option(
+    '--formats <list>',
+    'WEIGHTS or WEIGHTS/ACTIVATIONS, each with options in any order: mxfp4:floor, mxfp4:oas:dynamic32:b16, nvfp4:four-over-six, float, mxfp4:oas:dynamic128/mxfp4:oas:static128',
+    lists,
+  )
+  .option(
+    '--activations <list>',
+    'of formats that name none: float (default), int8, mxfp4:…, nvfp4:…, same (as the weights)',
+    lists,
+  )
+  .option('--table <names>', 'whole tables of formats: w4a16, w4a4', lists)
+  .option('--keep <patterns>', "layers that stay as they are, e.g. 'model.layers.0.*,*.o_proj'", lists)
+  .option('--decode <tokens>', 'generated to time decoding; 0 for none', nonNegativeInteger, 64)
+  .option('--no-baselines', 'without the rows that percentages are over, unless they are asked for')
+  .action(perplexity);
+
+onTokens(onGpu(program.command('sensitivity <model>')))
+  .description(
+    'which linear layers of a model FP4 hurts, by component, block and layer, and which to keep in high precision for a budget: by perplexity (--tokens), errors of outputs (--inputs), or errors of weights',
+  )
+  .option('--tokens <file>', 'runs a Llama with everything but some layers in FP4, as perplexity does')
+  .option(
+    '--inputs <file>',
+    "safetensors with rows of each layer's input, [m, k] under the layer's name: errors of outputs",
+  )
+  .option('--formats <list>', 'as those of perplexity, side by side (default: mxfp4,nvfp4)', lists)
+  .option(
+    '--activations <kind>',
+    'of formats that name none: float (default), mxfp4:…, nvfp4:…, same (as the weights); with --tokens also int8',
+  )
+  .option(
+    '--kinds <list>',
+    'with --tokens: what is kept in turn: component, block, cell (default: all)',
+    lists,
+  )
+  .option('--resume <file>', 'with --tokens: keeps perplexities there, and goes on with those of it')
+  .option('--keep <patterns>', "layers that are never quantized, e.g. 'model.layers.0.*,*.o_proj'", lists)
+  .option('--also <patterns>', 'without --tokens: matrices to quantize although their kind is kept', lists)
+  .option('--budget <bits>', 'mean bits a weight: recommends what to keep', positiveNumber)
+  .option('--budget-bytes <bytes>', 'the same by bytes of the linear layers', byteCount)
+  .option(
+    '--improve <amount>',
+    'by how much the loss shall fall: recommends what to keep for the fewest bits',
+    positiveNumber,
+  )
+  .addOption(
+    new Option('--gpu <when>', 'for errors of weights: auto: where there is one that is no software')
+      .choices(['auto', 'off', 'require'])
+      .default('auto'),
+  )
+  .option('--threads <count>', 'on the CPU (default: one a core)', nonNegativeInteger)
+  .action(sensitivity);
 
 onGpu(program.command('doctor'))
   .description('print the adapter, its features, limits and capability tiers, and what is missing')

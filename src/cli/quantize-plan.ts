@@ -1,6 +1,7 @@
 /** Which matrices of a model are quantized, which are kept as they are, and why. */
 import type { StoredTensor } from '../checkpoint/container.js';
 import type { Dtype, FloatDtype } from '../checkpoint/dtype.js';
+import { matchesName, type NamePattern, namePattern } from '../checkpoint/name-pattern.js';
 import type { Checkpoint, MatrixInfo } from '../checkpoint/open.js';
 import { matrixHeaders } from '../checkpoint/producers/canonical.js';
 import type { TensorHeader } from '../checkpoint/write-safetensors.js';
@@ -79,12 +80,12 @@ export function planQuantization(
   config: Readonly<Record<string, unknown>>,
 ): QuantizePlan {
   const spec = resolveOptions({ ...rules, rows: 1, cols: 32 });
-  const patterns = { keep: keep.map(compile), also: also.map(compile) };
+  const patterns = { keep: keep.map(namePattern), also: also.map(namePattern) };
   const floats = new Map(
     checkpoint.matrices.filter(({ producer }) => producer === 'float').map((info) => [info.name, info]),
   );
   for (const pattern of [...patterns.keep, ...patterns.also]) {
-    if ([...floats.keys()].some((name) => matches(pattern, name))) continue;
+    if ([...floats.keys()].some((name) => matchesName(pattern, name))) continue;
     throw new InvalidArgumentError(
       'quantize',
       `pattern '${pattern.text}' matches none of the ${floats.size} float matrices; * stands for any characters`,
@@ -128,34 +129,20 @@ export function copiedHeader({ name, dtype, shape }: StoredTensor): TensorHeader
   return { name, dtype: dtype as Dtype, shape };
 }
 
-interface Pattern {
-  readonly text: string;
-  readonly regExp: RegExp;
-}
-
-function compile(text: string): Pattern {
-  const source = text.replace(/[.+^${}()|[\]\\?]/g, '\\$&').replace(/\*+/g, '.*');
-  return { text, regExp: new RegExp(`^${source}$`, 's') };
-}
-
-function matches({ regExp }: Pattern, name: string): boolean {
-  return regExp.test(name) || regExp.test(name.replace(/\.weight$/, ''));
-}
-
 function whyKept(
   info: MatrixInfo,
   { blockSize }: QuantizeSpec,
-  { keep, also }: { keep: readonly Pattern[]; also: readonly Pattern[] },
+  { keep, also }: { keep: readonly NamePattern[]; also: readonly NamePattern[] },
   floats: ReadonlyMap<string, MatrixInfo>,
   config: Readonly<Record<string, unknown>>,
 ): string | undefined {
   const { name, experts, format } = info;
   const cols = info.shape[1];
-  const asked = keep.find((pattern) => matches(pattern, name));
+  const asked = keep.find((pattern) => matchesName(pattern, name));
   if (asked) return `--keep ${asked.text}`;
   if (!WIDE_DTYPES.includes(format)) return `${format} already`;
   if (cols % blockSize) return `k = ${cols} is not a multiple of ${blockSize}`;
-  if (also.some((pattern) => matches(pattern, name))) return undefined;
+  if (also.some((pattern) => matchesName(pattern, name))) return undefined;
   const byName = KEPT_NAMES.find(([, pattern]) => pattern.test(name));
   if (byName) return byName[0];
   // Biases of experts, states of recurrences and the like are matrices too.

@@ -28,7 +28,13 @@ import {
 } from './quantize-plan.js';
 import { RowQuantizer } from './row-quantizer.js';
 
-export interface QuantizeCommandOptions extends GpuOptions {
+/** Where matrices are quantized. */
+export interface QuantizeRunOptions extends GpuOptions {
+  gpu?: 'auto' | 'off' | 'require';
+  threads?: number;
+}
+
+export interface QuantizeCommandOptions extends QuantizeRunOptions {
   output: string;
   format: MatrixRules['format'];
   block?: number;
@@ -42,8 +48,6 @@ export interface QuantizeCommandOptions extends GpuOptions {
   fourOverSixError?: string;
   keep?: string[];
   also?: string[];
-  gpu?: 'auto' | 'off' | 'require';
-  threads?: number;
   shardSize?: number;
   overwrite?: boolean;
 }
@@ -259,7 +263,7 @@ async function identityOf(
 }
 
 /** A GPU that is worth using. @throws UnsupportedError where one is asked for and there is none */
-async function chooseGpu(options: QuantizeCommandOptions): Promise<Gpu | undefined> {
+export async function chooseGpu(options: QuantizeRunOptions): Promise<Gpu | undefined> {
   if (options.gpu === 'off') return undefined;
   const isRequired =
     options.gpu === 'require' || options.backend !== undefined || options.adapter !== undefined;

@@ -11,6 +11,7 @@ import { adapterName } from './gpu-options.js';
 import { Slots, settled } from './parallel.js';
 import {
   answerRows,
+  type MatrixInputs,
   type RowsAnswer,
   type RowsResults,
   type RowsTask,
@@ -91,23 +92,37 @@ export class RowQuantizer {
     });
   }
 
+  /**
+   * The error of y = x · wᵀ, w quantized, on the CPU.
+   * @throws InvalidArgumentError for NaN and Inf in w, naming the matrix and the place
+   */
+  async outputError(source: RowSource, inputs: MatrixInputs): Promise<ErrorSums> {
+    const stripes = stripesOf(source.options);
+    const largest = await this.#largest(source, stripes);
+    return this.#sum(stripes, async (stripe) =>
+      this.#run(source, { kind: 'output', ...(await this.#rows(source, stripe)), largest, inputs }),
+    );
+  }
+
   /** Ends the threads; what they still do is lost. */
   async close(): Promise<void> {
     await this.#pool?.close();
   }
 
   async #onCpu(source: RowSource, stripes: readonly Stripe[], take: Take): Promise<ErrorSums> {
-    const inParts = source.options.format === 'nvfp4' && stripes.length > 1;
-    const largest = inParts
-      ? Math.max(
-          ...(await this.#each(stripes, async (stripe) =>
-            this.#run(source, { kind: 'largest', ...(await this.#rows(source, stripe)) }),
-          )),
-        )
-      : undefined;
+    const largest = await this.#largest(source, stripes);
     return this.#sum(stripes, async (stripe) =>
       this.#stripeOnCpu(source, await this.#rows(source, stripe), take, largest),
     );
+  }
+
+  /** Of all rows, where they are quantized in parts and that matters. */
+  async #largest(source: RowSource, stripes: readonly Stripe[]): Promise<number | undefined> {
+    if (source.options.format !== 'nvfp4' || stripes.length === 1) return undefined;
+    const ofStripes = await this.#each(stripes, async (stripe) =>
+      this.#run(source, { kind: 'largest', ...(await this.#rows(source, stripe)) }),
+    );
+    return Math.max(...ofStripes);
   }
 
   async #stripeOnCpu(source: RowSource, rows: StoredRows, take: Take, largest?: number): Promise<ErrorSums> {

@@ -5,6 +5,7 @@ import type { QuantizedMatrix } from '../matrix/quantized-matrix.js';
 import { type ErrorSums, errorSums } from '../quantize/metrics.js';
 import type { QuantizeOptions } from '../quantize/options.js';
 import { dequantize, largestValue, quantizeRows } from '../quantize/quantize.js';
+import { outputSums } from '../sensitivity/output-error.js';
 
 /** Rows as they are stored. */
 export interface StoredRows {
@@ -21,7 +22,15 @@ export type RowsTask = StoredRows &
     /** `largest` is that of all rows; without it, these are all. */
     | { readonly kind: 'quantize'; readonly largest: number | undefined }
     | { readonly kind: 'measure'; readonly q: QuantizedMatrix }
+    | { readonly kind: 'output'; readonly largest: number | undefined; readonly inputs: MatrixInputs }
   );
+
+/** x of a linear layer, f32[m, k]. */
+export interface MatrixInputs {
+  readonly x: Float32Array;
+  /** What the layer multiplies: x itself, or what quantizing made of it. */
+  readonly quantized: Float32Array;
+}
 
 export interface QuantizedRows {
   readonly q: QuantizedMatrix;
@@ -33,6 +42,8 @@ export interface RowsResults {
   largest: number;
   quantize: QuantizedRows;
   measure: ErrorSums;
+  /** Of y = x · wᵀ, without the largest error. */
+  output: ErrorSums;
 }
 
 /** An error as it passes between threads, where its class would be lost. */
@@ -50,6 +61,10 @@ export function runRows(task: RowsTask): RowsResults[RowsTask['kind']] {
     }
     case 'measure':
       return errorSums(values, dequantize(task.q));
+    case 'output': {
+      const quantized = dequantize(quantizeRows(values, options, { firstRow, largest: task.largest }));
+      return outputSums(task.inputs, { w: values, quantized }, options.cols);
+    }
   }
 }
 

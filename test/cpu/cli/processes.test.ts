@@ -1,10 +1,12 @@
-/** `quantize` and `verify` as a user runs them: processes, threads, Ctrl-C, kill. */
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+/** `quantize`, `verify` and `sensitivity` as a user runs them: processes, threads, Ctrl-C, kill. */
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { quantizeModel } from '../../../src/cli/quantize.js';
+import { sensitivityOfModel } from '../../../src/cli/sensitivity.js';
 import { BuiltCli } from '../../support/built-cli.js';
+import { f32, safetensorsFile } from '../../support/checkpoint-files.js';
 import { type ModelFolder, smallModel, writeModel } from '../../support/model-folder.js';
 import { fill, uniform } from '../../support/random-data.js';
 
@@ -97,6 +99,22 @@ test('verify says in its exit code what it found', { timeout: 60_000 }, async ()
   const wrong = await cli.run(['verify', model, join(folder, 'nowhere')]);
   expect(wrong).toMatchObject({ code: 1, stdout: '' });
   expect(wrong.stderr).toMatch(/^error: file: .*nowhere: no such file\n$/);
+});
+
+test('sensitivity on threads is what it is on one', { timeout: 60_000 }, async () => {
+  const inputs = join(folder, 'inputs.safetensors');
+  const names = Object.keys(slowModel().matrices);
+  const x = Array.from({ length: 3 * 1024 }, (_, i) => Math.sin(i));
+  await writeFile(
+    inputs,
+    safetensorsFile(Object.fromEntries(names.map((name) => [name, f32([3, 1024], x)]))),
+  );
+  const options = { formats: ['nvfp4/nvfp4'], inputs, threads: 0 };
+  const { summary } = await sensitivityOfModel(model, options);
+  const command = ['sensitivity', model, '--formats', 'nvfp4/nvfp4', '--inputs', inputs];
+  const { code, stdout } = await cli.run([...command, '--threads', '2', '--json']);
+  expect(code).toBe(0);
+  expect(JSON.parse(stdout).formats).toEqual(JSON.parse(JSON.stringify(summary.formats)));
 });
 
 test.each([
