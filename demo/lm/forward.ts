@@ -244,33 +244,36 @@ class Builder {
     const gate = this.#buffer('gate', rows * intermediate);
     const up = this.#buffer('up', rows * intermediate);
 
-    const steps: Step[] = [...(await this.#embed(tokens, x))];
+    // All at once, as each may have a kernel to compile.
+    const steps: Promise<Step | Step[]>[] = [this.#embed(tokens, x)];
     for (const [i, block] of blocks.entries()) {
       const keys = cache.keys[i]!;
       const values = cache.values[i]!;
       steps.push(
-        await this.#norm(x, block.inputNorm, normed),
-        await this.#product(block.q, normed, q),
-        await this.#product(block.k, normed, k),
-        await this.#product(block.v, normed, v),
-        await this.#rope(shape, q, k, v, keys, values),
-        await this.#attention(shape, q, keys, values, attended),
-        await this.#product(block.o, attended, x, true),
-        await this.#norm(x, block.mlpNorm, normed),
-        await this.#product(block.gate, normed, gate),
-        await this.#product(block.up, normed, up),
-        await this.#swiglu(gate, up),
-        await this.#product(block.down, gate, x, true),
+        this.#norm(x, block.inputNorm, normed),
+        this.#product(block.q, normed, q),
+        this.#product(block.k, normed, k),
+        this.#product(block.v, normed, v),
+        this.#rope(shape, q, k, v, keys, values),
+        this.#attention(shape, q, keys, values, attended),
+        this.#product(block.o, attended, x, true),
+        this.#norm(x, block.mlpNorm, normed),
+        this.#product(block.gate, normed, gate),
+        this.#product(block.up, normed, up),
+        this.#swiglu(gate, up),
+        this.#product(block.down, gate, x, true),
       );
     }
+    let losses: GPUBuffer | undefined;
+    let logits: GPUBuffer | undefined;
     if (output === 'losses') {
-      const losses = this.#buffer('losses', rows);
-      steps.push(await this.#norm(x, finalNorm, normed), ...(await this.#losses(normed, tokens, losses)));
-      return { buffers: { tokens, losses, logits: undefined, shape }, steps };
+      losses = this.#buffer('losses', rows);
+      steps.push(this.#norm(x, finalNorm, normed), this.#losses(normed, tokens, losses));
+    } else {
+      logits = this.#buffer('logits', cache.sequences * vocabulary);
+      steps.push(this.#lastLogits(x, logits));
     }
-    const logits = this.#buffer('logits', cache.sequences * vocabulary);
-    steps.push(...(await this.#lastLogits(x, logits)));
-    return { buffers: { tokens, losses: undefined, logits, shape }, steps };
+    return { buffers: { tokens, losses, logits, shape }, steps: (await allOf(steps)).flat() };
   }
 
   #own<T extends { destroy(): void }>(object: T): T {
@@ -449,6 +452,12 @@ class Builder {
       product.bind(normed, logits),
     ];
   }
+}
+
+/** Waits for all of them also where one fails, so that whatever they make can be destroyed. */
+async function allOf<T>(promises: readonly Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(promises);
+  return Promise.all(promises);
 }
 
 /** Exactly so many bytes, as shaders take the number of rows from the length of an array. */
