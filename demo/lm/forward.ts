@@ -102,6 +102,8 @@ export class Forward {
   readonly logits: GPUBuffer | undefined;
   /** Dispatches of the forward pass alone, conversions inside products counted as one with them. */
   readonly stepCount: number;
+  /** Labels of the kernels that the products are computed with. */
+  readonly kernels: readonly string[];
   readonly #llama: Llama;
   readonly #cache: KvCache;
   readonly #shape: GPUBuffer;
@@ -113,6 +115,7 @@ export class Forward {
     { cache, length }: ForwardOptions,
     buffers: Pick<Forward, 'tokens' | 'losses' | 'logits'> & { shape: GPUBuffer },
     steps: readonly Step[],
+    kernels: readonly string[],
     owned: readonly { destroy(): void }[],
   ) {
     this.sequences = cache.sequences;
@@ -121,6 +124,7 @@ export class Forward {
     this.losses = buffers.losses;
     this.logits = buffers.logits;
     this.stepCount = steps.length;
+    this.kernels = kernels;
     this.#llama = llama;
     this.#cache = cache;
     this.#shape = buffers.shape;
@@ -133,7 +137,7 @@ export class Forward {
     const builder = new Builder(llama, options);
     try {
       const { buffers, steps } = await builder.build();
-      return new Forward(llama, options, buffers, steps, builder.owned);
+      return new Forward(llama, options, buffers, steps, [...builder.kernels].sort(), builder.owned);
     } catch (error) {
       for (const owned of builder.owned) owned.destroy();
       throw error;
@@ -204,6 +208,7 @@ export function checkTokens(tokens: ArrayLike<number>, vocabulary: number): void
 /** Makes the buffers and steps of a pass, and remembers what has to be destroyed. */
 class Builder {
   readonly owned: { destroy(): void }[] = [];
+  readonly kernels = new Set<string>();
   readonly #llama: Llama;
   readonly #options: ForwardOptions;
   /** Rows of activations: tokens of all sequences. */
@@ -291,8 +296,13 @@ class Builder {
   }
 
   async #product(linear: Linear, x: BufferSlice, y: BufferSlice, accumulate = false): Promise<Step> {
-    const product: Product = this.#own(await linear.createProduct({ m: this.#rows, accumulate }));
-    return product.bind(x, y);
+    return (await this.#createProduct(linear, this.#rows, accumulate)).bind(x, y);
+  }
+
+  async #createProduct(linear: Linear, m: number, accumulate = false): Promise<Product> {
+    const product = this.#own(await linear.createProduct({ m, accumulate }));
+    this.kernels.add(product.label);
+    return product;
   }
 
   #embed(tokens: GPUBuffer, x: GPUBuffer): Promise<Step[]> {
@@ -406,7 +416,7 @@ class Builder {
       const m = Math.min(chunk, this.#rows - first);
       let product = products.get(m);
       if (!product) {
-        product = this.#own(await head.createProduct({ m }));
+        product = await this.#createProduct(head, m);
         products.set(m, product);
       }
       const rows = this.#own(
@@ -439,7 +449,7 @@ class Builder {
     const { cache, length } = this.#options;
     const last = this.#buffer('last rows', cache.sequences * hidden);
     const normed = this.#buffer('normed last rows', cache.sequences * hidden);
-    const product = this.#own(await head.createProduct({ m: cache.sequences }));
+    const product = await this.#createProduct(head, cache.sequences);
     return [
       await this.#step({
         label: 'lm last rows',

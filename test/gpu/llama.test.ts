@@ -12,9 +12,10 @@ import { createLinear, plainLinear } from '../../demo/lm/linear.js';
 import { createLlama, type Llama, type LlamaOptions, uploadShared } from '../../demo/lm/llama.js';
 import { openLlamaFolder } from '../../demo/lm/node.js';
 import { perplexity } from '../../demo/lm/perplexity.js';
-import { PlainWeights } from '../../demo/lm/plain.js';
+import { createPlainProduct, PlainWeights } from '../../demo/lm/plain.js';
 import sampleSource from '../../demo/lm/shaders/sample.wgsl?raw';
 import { createStep } from '../../demo/lm/step.js';
+import { fromF16, toF16 } from '../../src/formats/f16.js';
 import { createStorageBuffer, readBuffer } from '../../src/gpu/buffers.js';
 import { BufferUsage } from '../../src/gpu/constants.js';
 import {
@@ -30,7 +31,13 @@ import {
 } from '../../src/index.js';
 import { openCheckpointFile } from '../../src/node.js';
 import { adapterId, useGpu } from '../support/gpu.js';
-import { HEAD, type LlamaF64, loadLlamaF64, product, quantizedLinear } from '../support/llama-f64.js';
+import {
+  HEAD,
+  type LlamaF64,
+  loadLlamaF64,
+  product as productF64,
+  quantizedLinear,
+} from '../support/llama-f64.js';
 import { fill, gaussian } from '../support/random-data.js';
 import { randomTokens, TINY, type TinyLlama, writeTinyLlama } from '../support/tiny-llama.js';
 
@@ -73,8 +80,8 @@ function f32Bound(
   const length = tokens.length / exact.length;
   let state = 1;
   const noisy: NonNullable<Linear> = (name, x, m) => {
-    const y = linear?.(name, x, m) ?? product(x, model.weight(name), m);
-    const magnitudes = product(x.map(Math.abs), model.weight(name).map(Math.abs), m);
+    const y = linear?.(name, x, m) ?? productF64(x, model.weight(name), m);
+    const magnitudes = productF64(x.map(Math.abs), model.weight(name).map(Math.abs), m);
     const step = Math.sqrt(x.length / m) * 2 ** -24;
     for (let i = 0; i < y.length; i++) {
       state = (Math.imul(state, 0x343fd) + 0x269ec3) >>> 0;
@@ -193,6 +200,57 @@ function activationsOf({ format, ...rules }: WeightOptions): ActivationOptions {
   return { kind: format, ...rules } as ActivationOptions;
 }
 
+describe.skipIf(isSlow).each([
+  ['f32', 3],
+  ['f32', 70],
+  ['f16', 2],
+  ['f16', 65],
+] as const)('plain products with %s weights', (type, m) => {
+  test(`of ${m} rows are those of f64, into some columns of y`, async (context) => {
+    const { device, caps } = suite.gpu;
+    if (type === 'f16' && !caps.tiers.includes('f16')) context.skip('the adapter has no f16');
+    const [n, k, stride, first] = [66, 36, 80, 9];
+    const round = (values: Float32Array) => (type === 'f16' ? fromF16(toF16(values)) : values);
+    const stored = (values: Float32Array) => (type === 'f16' ? toF16(values) : values);
+    const x = round(gaussians(m * k));
+    const w = round(gaussians(n * k));
+    const y = gaussians(m * stride);
+    const buffers = {
+      x: createStorageBuffer(device, 'x', stored(x)),
+      w: createStorageBuffer(device, 'w', stored(w)),
+      y: createStorageBuffer(device, 'y', y),
+    };
+    const product = await createPlainProduct(suite.gpu, {
+      m,
+      n,
+      k,
+      stride,
+      first,
+      x: type,
+      w: type,
+      accumulate: true,
+    });
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    product.bind(buffers).encode(pass);
+    pass.end();
+    device.queue.submit([encoder.finish()]);
+    const sums = productF64(Float64Array.from(x), w, m);
+    const wanted = Float64Array.from(y);
+    for (let i = 0; i < m; i++) {
+      for (let j = 0; j < n; j++) wanted[i * stride + first + j]! += sums[i * n + j]!;
+    }
+    const magnitudes = productF64(Float64Array.from(x, Math.abs), w.map(Math.abs), m);
+    // A rounding a product, and some for the sum with what was there.
+    expectWithin(
+      new Float32Array(await readBuffer(device, buffers.y)),
+      wanted,
+      (k + 8) * 2 ** -24 * Math.max(...magnitudes),
+    );
+    product.destroy();
+  });
+});
+
 /** All products have the same k, so that there are few kernels to compile, and few enough rows for the quick ones. */
 const SQUARE: TinyLlama = { ...TINY, intermediate: 64 };
 
@@ -310,7 +368,7 @@ describe.skipIf(isSlow)('formats', () => {
         }),
       ),
     );
-    const linear: Linear = (name, x, m) => (name === HEAD ? product(x, head, m) : undefined);
+    const linear: Linear = (name, x, m) => (name === HEAD ? productF64(x, head, m) : undefined);
     const wanted = lossesF64(reference, tokens, length, { linear });
     expectWithin(lossPerSequence, wanted, f32Bound(reference, tokens, wanted, linear));
   });

@@ -85,6 +85,9 @@ describe.skipIf(isSlow)('perplexity', () => {
       expect(row.prefillTokensPerSecond).toBeGreaterThan(0);
       expect(row.decodeTokensPerSecond).toBeUndefined();
       expect(row.lossPerSequence.length).toBe(3);
+      expect(row.kernels.some((kernel) => kernel.includes(['plain', 'nvfp4.xnvfp4', 'nvfp4.f32'][i]!))).toBe(
+        true,
+      );
     });
     expect(rows[1]!.weightBytes).toBeLessThan(rows[0]!.weightBytes);
   });

@@ -13,6 +13,7 @@ import {
   TABLES,
   weightsName,
 } from '../../../demo/lm/format-names.js';
+import type { WeightOptions } from '../../../demo/lm/layers.js';
 import { openLlamaFolder } from '../../../demo/lm/node.js';
 import { openLlamaFiles } from '../../../demo/lm/source.js';
 import { openTokenizer } from '../../../demo/lm/tokenizer.js';
@@ -250,6 +251,17 @@ describe('names of formats', () => {
         ({ weights, activations }) => `${weightsName(weights)}/${activationsName(activations, weights)}`,
       );
       expect(new Set(names).size).toBe(count);
+      for (const { weights, activations } of configurations) {
+        const x = typeof activations === 'string' ? undefined : activations;
+        // All of them go with the sizes of the dictionary model's layers.
+        for (const cols of [384, 1024]) {
+          resolveOptions({ ...(weights as WeightOptions), rows: 1, cols });
+          if (x && x.kind !== 'float' && x.kind !== 'int8') {
+            const { kind, ...rules } = x;
+            resolveOptions({ ...rules, format: kind, rows: 1, cols });
+          }
+        }
+      }
       expect(
         configurations.every(({ activations }) => (activations === 'float') === (name === 'w4a16')),
       ).toBe(true);
