@@ -1,6 +1,7 @@
 /** Charts of the accuracy section, each as wide as it is told. Colours come from the page's custom properties. */
 import * as Plot from '@observablehq/plot';
 import { type ErrorHistogram, type HeatMap, type ScaleHistogram, scaleLabel } from './accuracy-data.js';
+import { formatDb } from './accuracy-report.js';
 
 /** Of the axes; Plot's own 10 px are small for exponents. */
 const FONT = { fontSize: '12px' };
@@ -64,16 +65,6 @@ export function sqnrBars(bars: readonly Bar[], width: number): Element {
 /** As a phone has room for. */
 function shortLabel(label: string): string {
   return label.replace(' + MBS', '').replace(', block', '').replace('four-over-six', '4/6');
-}
-
-export function formatDb(sqnr: number): string {
-  return Number.isFinite(sqnr)
-    ? sqnr.toFixed(2).replace('-', '−')
-    : Number.isNaN(sqnr)
-      ? '–'
-      : sqnr > 0
-        ? '∞'
-        : '−∞';
 }
 
 export function errorChart({ range, counts }: ErrorHistogram, width: number): Element {

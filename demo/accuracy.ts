@@ -1,6 +1,6 @@
 /** Accuracy: SQNR of each format and rule on generated data or on the reader's own matrix, and where the error lies. */
 import './accuracy.css';
-import { errorChart, formatDb, heatMapChart, scalesChart, sqnrBars } from './accuracy-charts.js';
+import { errorChart, heatMapChart, scalesChart, sqnrBars } from './accuracy-charts.js';
 import {
   DISTRIBUTIONS,
   type Distribution,
@@ -11,7 +11,25 @@ import {
 } from './accuracy-data.js';
 import { field, figure } from './accuracy-elements.js';
 import type { Answer, ListedMatrix, Request, Source } from './accuracy-messages.js';
+import {
+  type AccuracyData,
+  accuracyCsv,
+  accuracyMarkdown,
+  accuracyRow,
+  formatDb,
+  formatSmall,
+  labelOf,
+} from './accuracy-report.js';
+import {
+  ACCURACY_DEFAULTS,
+  type AccuracySettings,
+  accuracyFrom,
+  accuracyParameters,
+  isSeed,
+} from './accuracy-settings.js';
+import { hashOf, onAddress, writeAddress } from './address.js';
 import { element } from './dom.js';
+import { exportButtons, provenance, showExports } from './export.js';
 
 /** A select of more options is of no use, and slow. */
 const MAX_LISTED = 5000;
@@ -54,6 +72,7 @@ class AccuracySection {
   readonly #bars = element('figure', { class: 'accuracy-chart' });
   readonly #way = element('select', { id: 'accuracy-way' });
   readonly #details = element('div', { class: 'accuracy-details' });
+  readonly #exports = exportButtons('Link to this measurement');
   readonly #results = element('div', { class: 'accuracy-results', hidden: true });
   readonly #generatedFields: HTMLElement;
   readonly #ownFields: HTMLElement;
@@ -62,6 +81,9 @@ class AccuracySection {
   #request = 0;
   #file: File | undefined;
   #measured: Measurement[] = [];
+  #source: Source | undefined;
+  /** What the measured values are. */
+  #values: AccuracyData | undefined;
   /** The width that the charts were drawn for. */
   #drawnWidth = 0;
 
@@ -71,7 +93,7 @@ class AccuracySection {
       this.#data.append(new Option(label, value));
     this.#data.append(new Option('Your own matrix', OWN));
     for (const { id, label } of WAYS) this.#way.append(new Option(label, id));
-    this.#way.value = 'mxfp4-oas';
+    this.#takeLink();
 
     this.#drop.append(this.#fileInput, this.#dropText);
     this.#generatedFields = element('div', {}, field('Seed', this.#seed));
@@ -140,7 +162,26 @@ class AccuracySection {
       element('h3', {}, 'Where the error lies'),
       field('Format and rule', this.#way),
       this.#details,
+      this.#exports,
     );
+  }
+
+  /** Settings that the address has. */
+  #takeLink(): void {
+    const { data, seed, way } = accuracyFrom(location.hash);
+    this.#data.value = data;
+    this.#seed.value = String(seed);
+    this.#way.value = way;
+  }
+
+  /** A file is in no link. */
+  #settings(): AccuracySettings {
+    const seed = this.#seed.valueAsNumber;
+    return {
+      data: this.#data.value === OWN ? ACCURACY_DEFAULTS.data : (this.#data.value as Distribution),
+      seed: isSeed(seed) ? seed : ACCURACY_DEFAULTS.seed,
+      way: this.#way.value,
+    };
   }
 
   #listen(form: HTMLFormElement, section: HTMLElement): void {
@@ -150,7 +191,17 @@ class AccuracySection {
     });
     this.#cancel.addEventListener('click', () => this.#stop());
     this.#data.addEventListener('change', () => this.#showFields());
-    this.#way.addEventListener('change', () => this.#draw());
+    this.#way.addEventListener('change', () => {
+      this.#draw();
+      this.#offer();
+    });
+    for (const control of [this.#data, this.#seed, this.#way])
+      control.addEventListener('change', () => writeAddress(accuracyParameters(this.#settings())));
+    onAddress(() => {
+      this.#takeLink();
+      this.#showFields();
+      this.#draw();
+    });
     this.#fileInput.addEventListener('change', () => {
       const file = this.#fileInput.files?.[0];
       if (file) this.#list(file);
@@ -210,6 +261,28 @@ class AccuracySection {
     this.#cancel.disabled = true;
     this.#showFields();
     this.#draw();
+    this.#offer();
+  }
+
+  /** What there is, in files; and the link that makes it again, which holds no file of the reader's. */
+  #offer(): void {
+    if (!this.#values || !this.#measured.length) return;
+    const data = this.#values;
+    const ways = this.#measured.map(accuracyRow);
+    const { source } = data;
+    const generated = 'data' in source;
+    const settings = {
+      ...this.#settings(),
+      ...(generated && { data: source.data as Distribution, seed: source.seed }),
+    };
+    const hash = generated ? hashOf(accuracyParameters(settings)) : hashOf({ way: settings.way });
+    const name = generated ? `${source.data}-${source.seed}` : source.matrix.replaceAll(/[^\w.-]+/g, '_');
+    const result = { provenance: provenance(hash), ...data, ways };
+    showExports(this.#exports, `fp4-accuracy-${name}`, result, {
+      csv: () => accuracyCsv(data, ways),
+      markdown: () => accuracyMarkdown(data, ways),
+    });
+    this.#exports.querySelector<HTMLElement>('.link')!.hidden = !generated;
   }
 
   #fail(name: string, message: string): void {
@@ -231,6 +304,8 @@ class AccuracySection {
       ? { kind: 'generated', distribution: this.#data.value as Distribution, seed: this.#seed.valueAsNumber }
       : this.#file && { kind: 'file', file: this.#file, matrix: this.#matrix.value };
     if (!source) return;
+    this.#source = source;
+    this.#values = undefined;
     this.#measured = [];
     this.#rows.replaceChildren();
     this.#results.hidden = true;
@@ -254,6 +329,7 @@ class AccuracySection {
         return;
       case 'data':
         this.#note.textContent = `${answer.note} ${answer.rows} × ${answer.cols} values.`;
+        this.#takeData(answer);
         return;
       case 'progress':
         this.#progress.max = answer.total;
@@ -272,6 +348,13 @@ class AccuracySection {
         this.#end('');
         this.#fail(answer.name, answer.message);
     }
+  }
+
+  #takeData({ note, rows, cols }: Answer & { type: 'data' }): void {
+    const made = this.#source!;
+    const source =
+      made.kind === 'generated' ? { data: made.distribution, seed: made.seed } : { matrix: made.matrix };
+    this.#values = { note, source, rows, cols };
   }
 
   #showList(matrices: readonly ListedMatrix[]): void {
@@ -322,10 +405,6 @@ class AccuracySection {
   }
 }
 
-function labelOf(id: string): string {
-  return WAYS.find((way) => way.id === id)?.label ?? id;
-}
-
 function matrixOption({ name, shape, experts, format, refusal }: ListedMatrix): HTMLOptionElement {
   const sizes = [...(experts === undefined ? [] : [experts]), ...shape].join(' × ');
   const option = new Option(
@@ -349,24 +428,20 @@ function tableRow(result: Measurement): HTMLTableRowElement {
     element('th', { scope: 'row' }, labelOf(result.id)),
     number(String(result.bits), result.bits),
     number(formatDb(result.sqnr), result.sqnr),
-    number(showSmall(result.maxError), result.maxError),
+    number(formatSmall(result.maxError), result.maxError),
     number(`${result.maxErrorRow}, ${result.maxErrorCol}`),
   );
   return row;
 }
 
-function showSmall(value: number): string {
-  return String(Number(value.toPrecision(3)));
-}
-
-const percent = (share: number) => `${showSmall(100 * share)} %`;
+const percent = (share: number) => `${formatSmall(100 * share)} %`;
 
 function errorCaption({ id, histogram: { range, outside, counts } }: Measurement): string {
   if (range === 0) return `${labelOf(id)}: nothing is lost.`;
   const total = counts.reduce((sum, count) => sum + count, outside);
   return (
     `${labelOf(id)}: quantized value minus value. ${percent(outside / total)} of the errors lie beyond ` +
-    `±${showSmall(range)}, which is four times their RMS, and are not shown.`
+    `±${formatSmall(range)}, which is four times their RMS, and are not shown.`
   );
 }
 

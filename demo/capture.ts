@@ -11,8 +11,8 @@ import type { Download, Page } from 'playwright';
 import { type ChromiumOptions, chromiumFlags, launchChromium } from '../bench/chromium.js';
 import { type StaticServer, serve } from '../bench/static-server.js';
 import { Fp4Error, UnsupportedError } from '../src/errors.js';
+import { checkLink } from './link.js';
 import type { OverheadResult } from './overhead.js';
-import { checkLink } from './settings.js';
 import type { SweepResult } from './sweep.js';
 
 interface Options extends ChromiumOptions {
@@ -110,7 +110,17 @@ async function main(options: Options): Promise<void> {
 async function open(page: Page, server: StaticServer, settings: string, options: Options): Promise<void> {
   page.on('pageerror', (error) => console.error(`page: ${error.message}`));
   page.on('crash', () => console.error('page: it crashed'));
-  await page.goto(`${server.url}#${settings}`);
+  try {
+    await page.goto(`${server.url}#${settings}`);
+  } catch (cause) {
+    if (page.context().browser()?.isConnected()) throw cause;
+    throw new UnsupportedError(
+      'capture',
+      'Chromium ended when it opened the page, as it does where it finds no font; install one (fonts-dejavu-core), or let ' +
+        'FONTCONFIG_FILE name a configuration with a folder that has one',
+      { cause },
+    );
+  }
   await page
     .locator('#overhead .run:visible, #no-webgpu, #adapter-card [role=alert]')
     .first()

@@ -11,7 +11,11 @@ const colors = {
 };
 
 /** Pixels that the longest label takes. */
-const LABELS = 160;
+const LABELS = 115;
+
+/** Software adapters take milliseconds, whose zeros no phone has room for. */
+const axisNumber = (value: number) =>
+  value >= 10_000 ? `${significant(value / 1000)}k` : significant(value);
 
 /** Draws a chart, and again where the box's width changes. */
 export function showChart(
@@ -50,8 +54,8 @@ export interface Bar {
   readonly epilogue: number | undefined;
 }
 
-/** As charts have room for: below plain MXFP4, what is added to it says enough. */
-const shortLabel = (label: string) => label.replace(/^MXFP4 (?=\+)/, '');
+const shortLabels = new Map(RECIPES.map(({ label, short }) => [label, short]));
+const shortLabel = (label: string) => shortLabels.get(label) ?? label;
 
 /**
  * Time a recipe: the steps before and after the kernel pale, what an epilogue adds outlined, whiskers from the 20th to the
@@ -74,7 +78,14 @@ export function barChart(bars: readonly Bar[], width: number): SVGSVGElement | H
     marginBottom: 45,
     height: 65 + 40 * bars.length,
     style: { fontSize: '13px', background: 'transparent' },
-    x: { label: 'µs, less is better', labelOffset: 40, grid: true, zero: true, ticks: width < 500 ? 2 : 8 },
+    x: {
+      label: 'µs, less is better',
+      labelOffset: 40,
+      grid: true,
+      zero: true,
+      ticks: width < 500 ? 3 : 8,
+      tickFormat: axisNumber,
+    },
     y: { label: null, domain: bars.map(({ label }) => label), tickSize: 0, tickFormat: shortLabel },
     color: colors,
     opacity: { type: 'identity' },

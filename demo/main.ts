@@ -4,12 +4,14 @@ import { InvalidArgumentError } from '../src/errors.js';
 import { isSoftware } from '../src/gpu/caps.js';
 import { mountAccuracy } from './accuracy.js';
 import { showAdapter, showFailure, showNoGpu } from './adapter.js';
+import { onAddress, writeAddress } from './address.js';
 import { find } from './dom.js';
+import { exportButtons } from './export.js';
 import { LayerForm } from './layer.js';
 import { measureOverhead, showOverhead } from './overhead.js';
 import { type RunContext, RunPanel } from './run.js';
 import { openSession, type Session } from './session.js';
-import { DEFAULTS, fromHash, problemWith, SOFTWARE_DEFAULTS, toHash } from './settings.js';
+import { DEFAULTS, fromHash, problemWith, SOFTWARE_DEFAULTS, toParameters } from './settings.js';
 import { measureSweep, showSweep } from './sweep.js';
 
 const card = find('#adapter-card');
@@ -30,9 +32,9 @@ async function start(): Promise<void> {
   const defaults = isSoftware(session.gpu.adapterInfo) ? SOFTWARE_DEFAULTS : DEFAULTS;
   // Settings live in the address, so that it is the link that reproduces a run.
   const form = new LayerForm(find('#settings'), fromHash(location.hash, defaults), (settings) =>
-    history.replaceState(null, '', toHash(settings)),
+    writeAddress(toParameters(settings)),
   );
-  window.addEventListener('hashchange', () => form.write(fromHash(location.hash, defaults)));
+  onAddress((hash) => form.write(fromHash(hash, defaults)));
 
   /** A new device where the last one was lost. */
   const working = async () => {
@@ -61,6 +63,8 @@ async function start(): Promise<void> {
     const result = await measureSweep(context, settings(), (rows) => showSweep(sweep, rows));
     return `Done: ${result.rows.length} products.`;
   });
+  for (const panel of [overhead, sweep])
+    find('.results', panel).append(exportButtons('Link to these settings'));
   for (const section of [find('#layer-section'), overhead, sweep]) section.hidden = false;
 
   // After what most readers come for, and early enough to be there without a network.

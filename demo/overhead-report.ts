@@ -9,6 +9,8 @@ import { checkText } from './rows.js';
 /** What the authors of MBS measured for it, on average. */
 const PAPER_OVERHEAD = 1.062;
 
+const GEMM = 'GEMM, µs';
+
 const optional = <T>(value: T | undefined, text: (value: T) => string) =>
   value === undefined ? NOTHING : text(value);
 
@@ -19,25 +21,29 @@ const addedText = ({ median, p20, p80 }: Spread) => `${signed(median)} (${signed
 const againstBase = (recipe: string, ratio: Spread | undefined) =>
   recipe === BASE.id && ratio ? 'base' : optional(ratio, overText);
 
-export const OVERHEAD_COLUMNS: readonly Column<OverheadRow>[] = [
+const COLUMNS: readonly Column<OverheadRow>[] = [
   { title: 'weights', text: ({ label }) => label },
-  { title: 'against the CPU', text: ({ check, note }) => checkText(check, note) },
+  { title: 'µs', numeric: true, text: ({ total, status }) => (total ? withSpread(total) : status) },
   { title: 'against MXFP4', numeric: true, text: ({ recipe, ratio }) => againstBase(recipe, ratio) },
-  { title: 'µs', numeric: true, text: ({ total }) => optional(total, withSpread) },
   { title: 'x, µs', numeric: true, text: ({ convert }) => optional(convert, withSpread) },
   {
     title: 'x against MXFP4',
     numeric: true,
     text: ({ recipe, convertRatio }) => againstBase(recipe, convertRatio),
   },
-  { title: 'GEMM, µs', numeric: true, text: ({ gemm, total }) => optional(gemm ?? total, withSpread) },
+  { title: GEMM, numeric: true, text: ({ gemm, total }) => optional(gemm ?? total, withSpread) },
   { title: 'parts of k, µs', numeric: true, text: ({ reduce }) => optional(reduce, withSpread) },
   { title: 'bias and y +=, µs', numeric: true, text: ({ epilogue }) => optional(epilogue, addedText) },
   { title: 'GB/s', numeric: true, text: ({ gigabytesPerSecond: rate }) => optional(rate, significant) },
   { title: 'of a copy', numeric: true, text: ({ ofCopy }) => optional(ofCopy, percent) },
   { title: 'TFLOPS', numeric: true, text: ({ teraflops }) => optional(teraflops, significant) },
+  { title: 'against the CPU', text: ({ check, note }) => checkText(check, note) },
   { title: 'kernel', kind: 'code', text: ({ kernel }) => kernel ?? NOTHING },
 ];
+
+/** Where each product is one step, that step is the product. */
+export const overheadColumns = ({ rows }: OverheadResult): readonly Column<OverheadRow>[] =>
+  rows.some(({ gemm }) => gemm) ? COLUMNS : COLUMNS.filter(({ title }) => title !== GEMM);
 
 export const productName = ({ settings: { m, n, k, x } }: OverheadResult) =>
   `y[${m}, ${n}] = x[${m}, ${k}] · wᵀ, activations ${x}`;
@@ -70,7 +76,7 @@ export function overheadSummary({ rows, settings, clock, copyGigabytesPerSecond 
   }
   if (base?.epilogue && base.total) {
     const part = percentOver(1 + base.epilogue.median / base.total.median);
-    lines.push(`A bias and y += add ${addedText(base.epilogue)} µs to plain MXFP4, ${part}.`);
+    lines.push(`A bias and y += take ${addedText(base.epilogue)} µs on top of plain MXFP4, ${part}.`);
   }
   const timed =
     clock === 'timestamp'
@@ -84,7 +90,7 @@ export const overheadMarkdown = (result: OverheadResult): string =>
   markdownReport(
     `${adapterText(result)}: ${overheadCaption(result)}`,
     overheadSummary(result),
-    OVERHEAD_COLUMNS,
+    overheadColumns(result),
     result.rows,
   );
 

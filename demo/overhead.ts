@@ -6,8 +6,8 @@ import { dataTable, element, find, nextTask } from './dom.js';
 import { type Provenance, provenance, showExports } from './export.js';
 import { createCopy, Sampler, spreadOf, type Workload } from './measure.js';
 import {
-  OVERHEAD_COLUMNS,
   overheadCaption,
+  overheadColumns,
   overheadCsv,
   overheadMarkdown,
   overheadSummary,
@@ -162,7 +162,9 @@ export function showOverhead(root: HTMLElement, result: OverheadResult): void {
   showChart(find('.chart', root), `Bars: µs a product of ${name}, by format of weights`, (width) =>
     barChart(bars, width),
   );
-  find('.table', root).replaceChildren(dataTable(overheadCaption(result), OVERHEAD_COLUMNS, result.rows));
+  find('.table', root).replaceChildren(
+    dataTable(overheadCaption(result), overheadColumns(result), result.rows),
+  );
   showExports(root, `fp4-overhead-${m}x${n}x${k}-${x}`, result, {
     csv: () => overheadCsv(result),
     markdown: () => overheadMarkdown(result),

@@ -7,6 +7,8 @@ export type ActivationsName = (typeof ACTIVATIONS)[number];
 export interface Recipe {
   readonly id: string;
   readonly label: string;
+  /** As charts have room for, where rows say in their order what is added to what. */
+  readonly short?: string;
   /** FP4, or what the plain products have weights and x in. */
   readonly weights: WeightFormat | 'f16' | 'f32';
   /** How x is quantized where it is made MXFP4 too. That weights are quantized by this rule shows in no kernel. */
@@ -25,22 +27,25 @@ const MBS: WeightFormat = { ...MX, macroSize: 128 };
 /** Steps of the paper (arXiv 2603.08713) from plain MXFP4 on, and what else there is. The first is what all are compared with. */
 export const RECIPES: readonly Recipe[] = [
   { id: 'mxfp4', label: 'MXFP4, floor', weights: MX, x: { scaleRule: 'floor' } },
-  { id: 'oas', label: 'MXFP4 + OAS', weights: MX, x: { scaleRule: 'oas' } },
+  { id: 'oas', label: 'MXFP4 + OAS', short: '+ OAS', weights: MX, x: { scaleRule: 'oas' } },
   {
     id: 'mbs-static',
     label: 'MXFP4 + OAS + MBS static',
+    short: '+ MBS static',
     weights: MBS,
     x: { scaleRule: 'oas', macroScale: 'static' },
   },
   {
     id: 'mbs-dynamic',
     label: 'MXFP4 + OAS + MBS dynamic',
+    short: '+ MBS dynamic',
     weights: MBS,
     x: { scaleRule: 'oas', macroScale: 'dynamic' },
   },
   {
     id: 'block16',
     label: 'MXFP4 block 16 + OAS',
+    short: 'block 16 + OAS',
     weights: { format: 'mxfp4', blockSize: 16 },
     x: { scaleRule: 'oas' },
   },
@@ -59,4 +64,14 @@ export function activationsFor({ weights, x }: Recipe, name: ActivationsName): A
   if (name !== 'mxfp4') return name;
   const blockSize = typeof weights === 'object' && weights.format === 'mxfp4' ? weights.blockSize : 32;
   return { kind: 'mxfp4', blockSize, ...x };
+}
+
+/** Recipes that differ in nothing which is multiplied are one line, that of the first: with float x, OAS is plain MXFP4. */
+export function sweepRecipes(formats: readonly string[], x: ActivationsName): readonly Recipe[] {
+  const lines = new Map<string, Recipe>();
+  for (const recipe of RECIPES.filter(({ id }) => formats.includes(id))) {
+    const key = JSON.stringify([recipe.weights, activationsFor(recipe, x)]);
+    if (!lines.has(key)) lines.set(key, recipe);
+  }
+  return [...lines.values()];
 }

@@ -1,5 +1,5 @@
 /** What a run depends on, and the link that says it. */
-import { InvalidArgumentError } from '../src/errors.js';
+import { hashOf, parametersOf } from './address.js';
 import { ACTIVATIONS, type ActivationsName, BASE, RECIPES } from './recipes.js';
 
 export interface Settings {
@@ -58,14 +58,27 @@ export function problemWith({ m, n, k, rounds, to }: Settings): string | undefin
   return undefined;
 }
 
-export function toHash({ m, n, k, x, formats, rounds, epilogue, to }: Settings): string {
-  const parameters = { m, n, k, x, rounds, epilogue: Number(epilogue), to, formats: formats.join(' ') };
-  return `#${new URLSearchParams(Object.entries(parameters).map(([name, value]) => [name, String(value)]))}`;
-}
+/** As links have them. */
+export const toParameters = ({
+  m,
+  n,
+  k,
+  x,
+  formats,
+  rounds,
+  epilogue,
+  to,
+}: Settings): Record<string, string> => ({
+  ...{ m: String(m), n: String(n), k: String(k), x, rounds: String(rounds), to: String(to) },
+  epilogue: epilogue ? '1' : '0',
+  formats: formats.join(' '),
+});
+
+export const toHash = (settings: Settings): string => hashOf(toParameters(settings));
 
 /** What a link says, the rest from `defaults`; a value that is none is left at its default. */
 export function fromHash(hash: string, defaults: Settings): Settings {
-  const given = new URLSearchParams(hash.replace(/^#/, ''));
+  const given = parametersOf(hash);
   const number = (name: keyof typeof LIMITS) => {
     const text = given.get(name) ?? '';
     const value = Number(text);
@@ -87,24 +100,4 @@ export function fromHash(hash: string, defaults: Settings): Settings {
     to: number('to'),
   };
   return problemWith(settings) ? { ...settings, n: defaults.n, k: defaults.k } : settings;
-}
-
-/**
- * For whoever has to know that a link is taken as it is, and not with defaults in places.
- * @throws InvalidArgumentError for a name that no setting has, a value that is none, and settings that cannot be run
- */
-export function checkLink(hash: string): void {
-  const given = new URLSearchParams(hash);
-  const taken = new URLSearchParams(toHash(fromHash(hash, DEFAULTS)).slice(1));
-  for (const [name, value] of given) {
-    const now = taken.get(name);
-    if (now === null) {
-      const known = [...taken.keys()].join(', ');
-      throw new InvalidArgumentError('demo', `a link has no setting ${JSON.stringify(name)}; take ${known}`);
-    }
-    const words = (text: string) =>
-      name === 'formats' ? [...new Set([BASE.id, ...text.split(' ')])].sort().join(' ') : text;
-    if (words(value) !== words(now))
-      throw new InvalidArgumentError('demo', `a link cannot say ${name}=${value}; that is taken as ${now}`);
-  }
 }

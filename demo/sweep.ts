@@ -7,7 +7,7 @@ import { type Provenance, provenance, showExports } from './export.js';
 import { csvLine, significant, withSpread } from './format.js';
 import { Sampler, spreadOf } from './measure.js';
 import { type Check, Layer, type Product } from './products.js';
-import { type ActivationsName, activationsFor, RECIPES, type Recipe } from './recipes.js';
+import { sweepRecipes } from './recipes.js';
 import { Refusals } from './refusals.js';
 import { type Column, markdownReport, NOTHING } from './report.js';
 import { checkedRow, checkText, failedRow, isRight, type RecipeRow, wrongRow } from './rows.js';
@@ -34,16 +34,6 @@ export function sweepSizes(to: number): number[] {
   const sizes: number[] = [];
   for (let m = 1; m < to; m *= 2) sizes.push(m);
   return [...sizes, to];
-}
-
-/** Recipes that differ in nothing which is multiplied are one line, that of the first: with float x, OAS is plain MXFP4. */
-export function sweepRecipes(formats: readonly string[], x: ActivationsName): readonly Recipe[] {
-  const lines = new Map<string, Recipe>();
-  for (const recipe of RECIPES.filter(({ id }) => formats.includes(id))) {
-    const key = JSON.stringify([recipe.weights, activationsFor(recipe, x)]);
-    if (!lines.has(key)) lines.set(key, recipe);
-  }
-  return [...lines.values()];
 }
 
 /**

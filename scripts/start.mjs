@@ -14,7 +14,15 @@ import { root } from './lib/paths.mjs';
 // Standard output is for the results alone.
 const log = console.error;
 const cli = 'dist/cli/main.js';
-const sources = ['src', 'shaders', 'package.json', 'vite.config.ts', 'tsconfig.json', 'tsconfig.build.json'];
+const sources = [
+  'src',
+  'shaders',
+  'demo/lm',
+  'package.json',
+  'vite.config.ts',
+  'tsconfig.json',
+  'tsconfig.build.json',
+];
 
 process.exitCode = await main();
 

@@ -22,8 +22,7 @@
 //
 // Indices are cut by &, not by %: that is a function with a division in it, behind which the driver no longer knows how
 // large an index is: `subgroup_id % SUBGROUPS` alone takes m = 32 from 11.1 to 12.1, four fragments of rows from 17.2 to
-// 19.4. (Where indices of workgroup memory are sums and products, compilers leave out checks behind % and + only:
-// gemm_dp4a_rows.wgsl takes 786 instead of 705 with &.) One branch at the end, not one in another: 11.2 from 12.5.
+// 19.4. One branch at the end, not one in another: 11.2 from 12.5.
 // All of the rounds are written out: eight of 28 took 43 instead of 33 (4096 × 14336, m = 16). One round of codes ahead
 // 9.9, 11.7, three 9.1, 11.7, all eight 9.6, 11.9; codes asked for after the barrier 10.1, 11.9, x after it 10.3, 13.6.
 // Neighbouring subgroups with neighbouring chunks instead of runs of their own: 0.1 to 0.5 more.

@@ -28,6 +28,8 @@ export interface PerplexityRow {
   readonly prefillTokensPerSecond: number;
   readonly decodeTokensPerSecond: number | undefined;
   readonly batch: number;
+  /** Those that the products of the perplexity were computed with. */
+  readonly kernels: readonly string[];
   /** Getting the model ready in this format, the measurement, and decoding. */
   readonly prepareSeconds: number;
   readonly seconds: number;
@@ -176,6 +178,7 @@ export function toRows(results: readonly Measured[]): PerplexityRow[] {
     prefillTokensPerSecond: result.tokensPerSecond,
     decodeTokensPerSecond,
     batch: result.batch,
+    kernels: result.kernels,
     prepareSeconds,
     seconds: result.seconds,
     lossPerSequence: [...result.lossPerSequence],

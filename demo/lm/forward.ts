@@ -102,6 +102,8 @@ export class Forward {
   readonly logits: GPUBuffer | undefined;
   /** Dispatches of the forward pass alone, conversions inside products counted as one with them. */
   readonly stepCount: number;
+  /** Labels of the kernels that the products are computed with. */
+  readonly kernels: readonly string[];
   readonly #llama: Llama;
   readonly #cache: KvCache;
   readonly #shape: GPUBuffer;
@@ -113,6 +115,7 @@ export class Forward {
     { cache, length }: ForwardOptions,
     buffers: Pick<Forward, 'tokens' | 'losses' | 'logits'> & { shape: GPUBuffer },
     steps: readonly Step[],
+    kernels: readonly string[],
     owned: readonly { destroy(): void }[],
   ) {
     this.sequences = cache.sequences;
@@ -121,6 +124,7 @@ export class Forward {
     this.losses = buffers.losses;
     this.logits = buffers.logits;
     this.stepCount = steps.length;
+    this.kernels = kernels;
     this.#llama = llama;
     this.#cache = cache;
     this.#shape = buffers.shape;
@@ -133,7 +137,7 @@ export class Forward {
     const builder = new Builder(llama, options);
     try {
       const { buffers, steps } = await builder.build();
-      return new Forward(llama, options, buffers, steps, builder.owned);
+      return new Forward(llama, options, buffers, steps, [...builder.kernels].sort(), builder.owned);
     } catch (error) {
       for (const owned of builder.owned) owned.destroy();
       throw error;
@@ -204,6 +208,7 @@ export function checkTokens(tokens: ArrayLike<number>, vocabulary: number): void
 /** Makes the buffers and steps of a pass, and remembers what has to be destroyed. */
 class Builder {
   readonly owned: { destroy(): void }[] = [];
+  readonly kernels = new Set<string>();
   readonly #llama: Llama;
   readonly #options: ForwardOptions;
   /** Rows of activations: tokens of all sequences. */
@@ -244,33 +249,36 @@ class Builder {
     const gate = this.#buffer('gate', rows * intermediate);
     const up = this.#buffer('up', rows * intermediate);
 
-    const steps: Step[] = [...(await this.#embed(tokens, x))];
+    // All at once, as each may have a kernel to compile.
+    const steps: Promise<Step | Step[]>[] = [this.#embed(tokens, x)];
     for (const [i, block] of blocks.entries()) {
       const keys = cache.keys[i]!;
       const values = cache.values[i]!;
       steps.push(
-        await this.#norm(x, block.inputNorm, normed),
-        await this.#product(block.q, normed, q),
-        await this.#product(block.k, normed, k),
-        await this.#product(block.v, normed, v),
-        await this.#rope(shape, q, k, v, keys, values),
-        await this.#attention(shape, q, keys, values, attended),
-        await this.#product(block.o, attended, x, true),
-        await this.#norm(x, block.mlpNorm, normed),
-        await this.#product(block.gate, normed, gate),
-        await this.#product(block.up, normed, up),
-        await this.#swiglu(gate, up),
-        await this.#product(block.down, gate, x, true),
+        this.#norm(x, block.inputNorm, normed),
+        this.#product(block.q, normed, q),
+        this.#product(block.k, normed, k),
+        this.#product(block.v, normed, v),
+        this.#rope(shape, q, k, v, keys, values),
+        this.#attention(shape, q, keys, values, attended),
+        this.#product(block.o, attended, x, true),
+        this.#norm(x, block.mlpNorm, normed),
+        this.#product(block.gate, normed, gate),
+        this.#product(block.up, normed, up),
+        this.#swiglu(gate, up),
+        this.#product(block.down, gate, x, true),
       );
     }
+    let losses: GPUBuffer | undefined;
+    let logits: GPUBuffer | undefined;
     if (output === 'losses') {
-      const losses = this.#buffer('losses', rows);
-      steps.push(await this.#norm(x, finalNorm, normed), ...(await this.#losses(normed, tokens, losses)));
-      return { buffers: { tokens, losses, logits: undefined, shape }, steps };
+      losses = this.#buffer('losses', rows);
+      steps.push(this.#norm(x, finalNorm, normed), this.#losses(normed, tokens, losses));
+    } else {
+      logits = this.#buffer('logits', cache.sequences * vocabulary);
+      steps.push(this.#lastLogits(x, logits));
     }
-    const logits = this.#buffer('logits', cache.sequences * vocabulary);
-    steps.push(...(await this.#lastLogits(x, logits)));
-    return { buffers: { tokens, losses: undefined, logits, shape }, steps };
+    return { buffers: { tokens, losses, logits, shape }, steps: (await allOf(steps)).flat() };
   }
 
   #own<T extends { destroy(): void }>(object: T): T {
@@ -288,8 +296,13 @@ class Builder {
   }
 
   async #product(linear: Linear, x: BufferSlice, y: BufferSlice, accumulate = false): Promise<Step> {
-    const product: Product = this.#own(await linear.createProduct({ m: this.#rows, accumulate }));
-    return product.bind(x, y);
+    return (await this.#createProduct(linear, this.#rows, accumulate)).bind(x, y);
+  }
+
+  async #createProduct(linear: Linear, m: number, accumulate = false): Promise<Product> {
+    const product = this.#own(await linear.createProduct({ m, accumulate }));
+    this.kernels.add(product.label);
+    return product;
   }
 
   #embed(tokens: GPUBuffer, x: GPUBuffer): Promise<Step[]> {
@@ -403,7 +416,7 @@ class Builder {
       const m = Math.min(chunk, this.#rows - first);
       let product = products.get(m);
       if (!product) {
-        product = this.#own(await head.createProduct({ m }));
+        product = await this.#createProduct(head, m);
         products.set(m, product);
       }
       const rows = this.#own(
@@ -436,7 +449,7 @@ class Builder {
     const { cache, length } = this.#options;
     const last = this.#buffer('last rows', cache.sequences * hidden);
     const normed = this.#buffer('normed last rows', cache.sequences * hidden);
-    const product = this.#own(await head.createProduct({ m: cache.sequences }));
+    const product = await this.#createProduct(head, cache.sequences);
     return [
       await this.#step({
         label: 'lm last rows',
@@ -449,6 +462,12 @@ class Builder {
       product.bind(normed, logits),
     ];
   }
+}
+
+/** Waits for all of them also where one fails, so that whatever they make can be destroyed. */
+async function allOf<T>(promises: readonly Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(promises);
+  return Promise.all(promises);
 }
 
 /** Exactly so many bytes, as shaders take the number of rows from the length of an array. */

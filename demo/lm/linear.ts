@@ -35,7 +35,7 @@ export interface Product {
 export interface Linear {
   readonly n: number;
   readonly k: number;
-  /** Bytes of the weights as they are stored, scales included. */
+  /** Bytes of the weights, scales included; 0 where they are someone else's. */
   readonly storedBytes: number;
   createProduct(shape: ProductShape): Promise<Product>;
   destroy(): void;
@@ -103,13 +103,13 @@ function fp4Linear(
   };
 }
 
-/** @param shared whether someone else destroys the weights: an embedding that is the head too */
+/** @param shared whether the weights are someone else's: an embedding that is the head too */
 export function plainLinear(gpu: Gpu, weights: PlainWeights, shared = false): Linear {
   const { rows: n, cols: k, type } = weights;
   return {
     n,
     k,
-    storedBytes: weights.byteLength,
+    storedBytes: shared ? 0 : weights.byteLength,
     async createProduct({ m, accumulate = false }) {
       const products = await Promise.all(
         weights.parts.map(({ firstRow, rows }) =>

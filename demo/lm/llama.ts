@@ -119,8 +119,7 @@ export class Llama {
     });
     const inBlocks = [...linears.values()].filter((linear) => linear !== this.head);
     const bytes = inBlocks.reduce((sum, { storedBytes }) => sum + storedBytes, 0);
-    const isOwnHead = !config.tiedHead || this.head.storedBytes !== shared.embedding.byteLength;
-    this.storedBytes = bytes + shared.storedBytes + (isOwnHead ? this.head.storedBytes : 0);
+    this.storedBytes = bytes + shared.storedBytes + this.head.storedBytes;
     this.bitsPerWeight = (8 * bytes) / inBlocks.reduce((sum, { n, k }) => sum + n * k, 0);
     this.#owned = [...linears.values(), ...(ownsShared ? [shared] : [])];
   }

@@ -25,6 +25,8 @@ export interface Perplexity {
   readonly lossPerSequence: Float64Array;
   /** Sequences that were taken at a time. */
   readonly batch: number;
+  /** Labels of the kernels that the products were computed with. */
+  readonly kernels: readonly string[];
   /** From the first submit until the last loss was there; compilation is not counted. */
   readonly seconds: number;
   readonly tokensPerSecond: number;
@@ -95,7 +97,14 @@ export async function perplexity(
     const values = new Float32Array(await readBuffer(device, losses, words.byteLength));
     const seconds = (performance.now() - start) / 1000;
     onProgress?.(total, total);
-    return { ...summarize(values, length), batch, seconds, tokensPerSecond: tokens.length / seconds };
+    const kernels = [...new Set([...passes.values()].flatMap(({ forward }) => forward.kernels))];
+    return {
+      ...summarize(values, length),
+      batch,
+      kernels,
+      seconds,
+      tokensPerSecond: tokens.length / seconds,
+    };
   } finally {
     for (const { cache, forward } of passes.values()) {
       forward.destroy();

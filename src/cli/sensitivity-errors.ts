@@ -5,10 +5,8 @@ import type { Configuration } from '../../demo/lm/format-names.js';
 import type { Checkpoint } from '../checkpoint/open.js';
 import { InvalidArgumentError, UnsupportedError } from '../errors.js';
 import { activationSpec, defaultActivations } from '../gemm/activations.js';
-import { bitsPerValue } from '../matrix/quantized-matrix.js';
 import { openCheckpointFile } from '../node.js';
 import { addSums, type ErrorSums, NO_ERROR } from '../quantize/metrics.js';
-import { resolveOptions } from '../quantize/options.js';
 import { dequantize, quantize } from '../quantize/quantize.js';
 import { type ActivationSummary, MagnitudeStatistics } from '../sensitivity/activation-statistics.js';
 import { type LayerError, layerError, outputErrorReport } from '../sensitivity/output-error.js';
@@ -19,7 +17,7 @@ import { chooseGpu, type QuantizeRunOptions } from './quantize.js';
 import { isPlanned, type MatrixRules, type PlannedMatrix, planQuantization } from './quantize-plan.js';
 import { RowQuantizer } from './row-quantizer.js';
 import type { MatrixInputs } from './rows-task.js';
-import { configurationName, type Measured, type MeasuredFormat } from './sensitivity-measured.js';
+import { configurationName, fp4Bits, type Measured, type MeasuredFormat } from './sensitivity-measured.js';
 
 export interface ErrorOptions extends QuantizeRunOptions {
   inputs?: string;
@@ -122,10 +120,7 @@ function planJob(
 }
 
 function measuredFormat({ configuration, rules, planned }: Job, errors: LayerError[], areOutputs: boolean) {
-  const { macroSize, ...withoutMacro } = resolveOptions({ ...rules, rows: 1, cols: 32 });
-  const bits = bitsPerValue(
-    withoutMacro.macroScale === 'none' ? withoutMacro : { ...withoutMacro, macroSize },
-  );
+  const bits = fp4Bits(rules);
   const layers = new Map(
     planned.map((matrix): [string, LayerBits] => {
       const weights = weightsOf(matrix);

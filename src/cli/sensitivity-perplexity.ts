@@ -11,7 +11,7 @@ import { keepingMatrices } from '../../demo/lm/source.js';
 import { InvalidArgumentError } from '../errors.js';
 import { openCheckpointFile, tuneFile } from '../node.js';
 import type { ActivationSummary } from '../sensitivity/activation-statistics.js';
-import { type Loss, leaveOneOut } from '../sensitivity/leave-one-out.js';
+import { leaveOneOut } from '../sensitivity/leave-one-out.js';
 import type { LayerBits } from '../sensitivity/recommend.js';
 import type { SubjectKind } from '../sensitivity/report.js';
 import { adapterName, type GpuOptions, openGpu } from './gpu-options.js';
@@ -31,6 +31,8 @@ export interface LossOptions extends GpuOptions, TokenOptions {
 
 export interface LossRun {
   readonly signal: AbortSignal;
+  /** Names of layers to keep together, which is evaluated as well. */
+  readonly recommend?: ((format: MeasuredFormat) => readonly string[]) | undefined;
   /** Before the first evaluation; sequences of all. */
   readonly onStart?: ((total: number) => void) | undefined;
   readonly onProgress?: ((done: number, name: string) => void) | undefined;
@@ -46,7 +48,7 @@ export async function measureLosses(
   model: string,
   configurations: readonly Configuration[],
   options: LossOptions,
-  { signal, onStart, onProgress }: LossRun,
+  { signal, recommend, onStart, onProgress }: LossRun,
 ): Promise<Measured> {
   const { keep, kinds, batch, precision = 'f32' } = options;
   for (const configuration of configurations) {
@@ -69,10 +71,9 @@ export async function measureLosses(
   const shared = await uploadShared(gpu, source);
   try {
     using float = await createLlama(gpu, source, { shared, precision, signal });
-    const lossOf = async (llama: Llama, onSequences?: (done: number) => void): Promise<Loss> => {
-      const how = { sequenceLength: length, batch, signal, onProgress: onSequences };
-      return { logSamples: (await perplexity(llama, tokens, how)).lossPerSequence };
-    };
+    const run = (llama: Llama, onSequences?: (done: number) => void) =>
+      perplexity(llama, tokens, { sequenceLength: length, batch, signal, onProgress: onSequences });
+    const lossOf = async (llama: Llama) => (await run(llama)).perplexity;
     const inputs = await watchInputs(float, shared, lossOf);
     const formats: MeasuredFormat[] = [];
     let before = 0;
@@ -90,10 +91,13 @@ export async function measureLosses(
         storage,
         identity: identity && JSON.stringify([identity, adapter, name]),
         signal,
-        evaluate: (isKept, { id }) =>
-          lossOf(mixLlamas(quantized, float, shared, isKept), (sequence) =>
+        evaluate: async (isKept, { id }) => {
+          const mixed = mixLlamas(quantized, float, shared, isKept);
+          const result = await run(mixed, (sequence) =>
             onProgress?.(before + done * sequences + sequence, `${name} ${id}`),
-          ),
+          );
+          return { logSamples: result.lossPerSequence };
+        },
         onStart: (count) => {
           // Other formats have as many: their layers are the same.
           if (total === 0 && before === 0) onStart?.(count * configurations.length * sequences);
@@ -105,7 +109,12 @@ export async function measureLosses(
         },
       });
       before += total * sequences;
-      formats.push({ configuration, bitsPerWeight: bitsOf(layers), report, layers });
+      const format: MeasuredFormat = { configuration, bitsPerWeight: bitsOf(layers), report, layers };
+      const kept = new Set(recommend?.(format));
+      const together = kept.size
+        ? { recommendedLoss: await lossOf(mixLlamas(quantized, float, shared, (layer) => kept.has(layer))) }
+        : {};
+      formats.push({ ...format, ...together });
     }
     const note = `perplexity over ${sequences * (length - 1)} predicted tokens; inputs are those of the model as it is stored`;
     return { formats, inputs, note, adapter: adapterName(gpu) };
@@ -118,7 +127,7 @@ export async function measureLosses(
 async function watchInputs(
   llama: Llama,
   shared: SharedWeights,
-  lossOf: (llama: Llama) => Promise<Loss>,
+  lossOf: (llama: Llama) => Promise<number>,
 ): Promise<Map<string, ActivationSummary>> {
   using watched = new WatchedLlama(llama, shared);
   await lossOf(watched.llama);

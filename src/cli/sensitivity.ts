@@ -24,7 +24,7 @@ import {
 } from '../sensitivity/report.js';
 import { runInterruptible } from './interruptible.js';
 import { type ErrorOptions, measureErrors } from './sensitivity-errors.js';
-import { configurationName, type Measured, type MeasuredFormat } from './sensitivity-measured.js';
+import { configurationName, fp4Bits, type Measured, type MeasuredFormat } from './sensitivity-measured.js';
 import { type LossOptions, measureLosses } from './sensitivity-perplexity.js';
 
 export interface SensitivityCommandOptions extends ErrorOptions, Partial<LossOptions> {
@@ -61,6 +61,8 @@ export interface FormatSensitivity {
   readonly recommendation?: Omit<KeepRecommendation, 'keep'> & {
     /** All names, also those of layers that are kept together. */
     readonly keep: readonly string[];
+    /** The loss with them, where it was measured: how far improvements add up. */
+    readonly loss?: number;
   };
 }
 
@@ -110,11 +112,17 @@ export async function sensitivityOfModel(
   const began = performance.now();
   const budget = budgetOf(options);
   const configurations = configurationsOf(options);
+  if (budget) checkBudget(budget, configurations);
   const { tokens } = options;
   const measured =
     tokens === undefined
       ? await measureErrors(model, configurations, options, { signal, ...tell })
-      : await measureLosses(model, configurations, { ...options, tokens }, { signal, ...tell });
+      : await measureLosses(
+          model,
+          configurations,
+          { ...options, tokens },
+          { signal, ...tell, recommend: (format) => (budget && recommend(format, budget).names) || [] },
+        );
   const components = measured.inputs && componentActivations(measured.inputs);
   const recommended = measured.formats.map((format) => budget && recommend(format, budget));
   return {
@@ -128,7 +136,7 @@ export async function sensitivityOfModel(
     tables: [
       ...(components ? [activationTable(components)] : []),
       ...tablesOf(measured.formats),
-      ...recommended.flatMap((one) => (one ? [one.table] : [])),
+      ...recommended.flatMap((one) => (one?.table ? [one.table] : [])),
     ],
     notes: [measured.note, ...recommended.flatMap((one) => (one ? [one.note] : []))],
   };
@@ -169,19 +177,47 @@ function budgetOf(options: SensitivityCommandOptions): KeepBudget | undefined {
   return given[0];
 }
 
+/** @throws InvalidArgumentError, before hours of measuring, for a budget that a format alone exceeds */
+function checkBudget(budget: KeepBudget, configurations: readonly Configuration[]): void {
+  for (const configuration of configurations) {
+    const { weights } = configuration;
+    if (!('bitsPerWeight' in budget) || weights === 'float') continue;
+    const bits = fp4Bits(weights);
+    if (budget.bitsPerWeight >= bits) continue;
+    throw new InvalidArgumentError(
+      'sensitivity',
+      `--budget ${budget.bitsPerWeight} bits a weight is below the ${bits} of ${configurationName(configuration)}`,
+    );
+  }
+}
+
 interface Recommended {
-  readonly choice: KeepRecommendation;
+  /** Absent where there is none; `note` says why. */
+  readonly choice?: KeepRecommendation;
   readonly names: readonly string[];
-  readonly table: TextTable;
+  readonly table?: TextTable;
   readonly note: string;
 }
 
 /** Standard errors that an improvement has to be above, so that layers are not kept for what is chance. */
 const CERTAINTY = 2;
 
-function recommend({ configuration, report, layers }: MeasuredFormat, budget: KeepBudget): Recommended {
+function recommend(
+  { configuration, report, layers, recommendedLoss }: MeasuredFormat,
+  budget: KeepBudget,
+): Recommended {
   const { candidates, layersOf } = keepCandidates(report, layers, CERTAINTY);
-  const choice = recommendKeep(candidates, budget);
+  let choice: KeepRecommendation;
+  try {
+    choice = recommendKeep(candidates, budget);
+  } catch (error) {
+    // What has been measured is worth printing all the same.
+    if (!(error instanceof InvalidArgumentError)) throw error;
+    return {
+      names: [],
+      note: `${configurationName(configuration)}: nothing is recommended: ${error.message}`,
+    };
+  }
   const names = layersOf(choice.keep);
   const name = configurationName(configuration);
   // Patterns match names without their end as well.
@@ -189,10 +225,14 @@ function recommend({ configuration, report, layers }: MeasuredFormat, budget: Ke
   const table = recommendationTable(choice, candidates);
   const useful = candidates.filter(({ improvement }) => improvement > 0).length;
   const considered = `${useful} of ${candidates.length} parts improve, by more than ${CERTAINTY} standard errors where these are known`;
+  const measured =
+    recommendedLoss === undefined
+      ? ''
+      : `, with all of these ${report.metric} is ${recommendedLoss.toPrecision(5)}, ${(report.baseline - recommendedLoss).toPrecision(4)} better`;
   return {
     choice,
     names,
-    table: { ...table, title: `${name}: ${table.title}` },
+    table: { ...table, title: `${name}: ${table.title}${measured}` },
     note: names.length
       ? `${name}: ${considered}: --keep '${patterns.join(',')}'`
       : `${name}: ${considered}; none fits the budget`,
@@ -200,7 +240,7 @@ function recommend({ configuration, report, layers }: MeasuredFormat, budget: Ke
 }
 
 function summarize(
-  { configuration, bitsPerWeight, report, errors }: MeasuredFormat,
+  { configuration, bitsPerWeight, report, errors, recommendedLoss: loss }: MeasuredFormat,
   recommended: Recommended | undefined,
 ): FormatSensitivity {
   return {
@@ -213,7 +253,9 @@ function summarize(
         return { name, weights, sqnr: Number.isFinite(sqnr) ? sqnr : null };
       }),
     }),
-    ...(recommended && { recommendation: { ...recommended.choice, keep: recommended.names } }),
+    ...(recommended?.choice && {
+      recommendation: { ...recommended.choice, keep: recommended.names, ...(loss !== undefined && { loss }) },
+    }),
   };
 }
 

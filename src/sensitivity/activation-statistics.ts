@@ -135,7 +135,7 @@ export class ActivationStatistics {
     if (x.length === 0 || x.length % cols) {
       throw new InvalidArgumentError('sensitivity', `${x.length} inputs are no rows of k = ${cols}`);
     }
-    const values = x instanceof Float32Array ? x : Float32Array.from(x);
+    const values = x instanceof Float32Array ? x : new Float32Array(x);
     const bad = values.findIndex((value) => !Number.isFinite(value));
     if (bad >= 0) {
       const place = `row ${Math.floor(bad / cols)}, col ${bad % cols}`;

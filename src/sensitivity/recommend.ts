@@ -40,8 +40,9 @@ export interface KeepRecommendation {
   readonly bound: number;
 }
 
-/** Steps of the exact search, at most: below a second. */
+/** Steps of the exact search, at most, and numbers that it keeps: below a second, and 32 MB. */
 const MAX_STEPS = 2 ** 26;
+const MAX_PLACES = 2 ** 22;
 /** Sums of gains in another order differ by less, of themselves; a target may be one of them. */
 const SUM_ERROR = 1e-12;
 /** Costs are whole numbers of weights times bits; bits are multiples of this, as scales of blocks make them. */
@@ -52,7 +53,7 @@ const BIT_FRACTION = 2 ** -10;
  * do only roughly; evaluate the model with the choice before relying on it.
  *
  * A knapsack: solved exactly (dynamic programming over bits, in units of their greatest common divisor) where that takes
- * up to 2^26 steps, as it does for the layers of usual models; else greedily by improvement for a bit, with a bound on what
+ * up to 2^26 steps and 2^22 units, as it does for the layers of usual models; else greedily by improvement for a bit, with a bound on what
  * is missed.
  * @throws InvalidArgumentError for a candidate twice or with numbers that are none, and for a budget that even everything in
  * FP4 exceeds, or that keeping everything does not reach
@@ -107,7 +108,7 @@ function best(items: readonly Item[], capacity: number): Choice {
   if (total <= capacity) return { chosen: items, isOptimal: true, bound: gainOf(items) };
   const unit = commonUnit(items);
   const places = unit === undefined ? Number.POSITIVE_INFINITY : Math.floor(capacity / unit);
-  if (unit !== undefined && items.length * (places + 1) <= MAX_STEPS) {
+  if (unit !== undefined && isAffordable(items.length, places)) {
     const table = knapsack(items, unit, places);
     const chosen = table.choice(places);
     return { chosen, isOptimal: true, bound: gainOf(chosen) };
@@ -143,13 +144,16 @@ function cheapest(items: readonly Item[], target: number): Choice {
   }
   const unit = commonUnit(items);
   const places = unit === undefined ? Number.POSITIVE_INFINITY : Math.round(costOf(greedy) / unit);
-  if (unit !== undefined && items.length * (places + 1) <= MAX_STEPS) {
+  if (unit !== undefined && isAffordable(items.length, places)) {
     const table = knapsack(items, unit, places);
     const chosen = table.choice(table.gains.findIndex(isReached));
     return { chosen, isOptimal: true, bound: costOf(chosen) };
   }
   return { chosen: greedy, isOptimal: false, bound: fractionalCost(items, target) };
 }
+
+const isAffordable = (items: number, places: number) =>
+  places < MAX_PLACES && items * (places + 1) <= MAX_STEPS;
 
 /** The most gain for each number of units of bits from 0 to `places`. */
 function knapsack(items: readonly Item[], unit: number, places: number) {

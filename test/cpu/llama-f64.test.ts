@@ -148,7 +148,7 @@ test('quantized layers: the head stays, and so do those that are kept', () => {
 
 const MODEL = fileURLToPath(new URL('../../../shared/models/dictionary-lm/', import.meta.url));
 
-test('a trained model: likelihoods as NumPy computes them', async (context) => {
+test('a trained model: likelihoods as NumPy computes them', { timeout: 60_000 }, async (context) => {
   if (!existsSync(MODEL)) context.skip(`${MODEL} is not there`);
   const model = await loadLlamaF64(MODEL);
   const bytes = await readFile(`${MODEL}eval_tokens.u16`);

@@ -1,8 +1,9 @@
 /** The accuracy section of the built page: its numbers are the library's, its files stay in the page. */
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { Page } from 'playwright';
 import { describe, expect, test } from 'vitest';
-import { generate, MAX_VALUES, WAYS } from '../../demo/accuracy-data.js';
+import { ERROR_BINS, generate, MAX_VALUES, WAYS } from '../../demo/accuracy-data.js';
 import {
   dequantize,
   errorMetrics,
@@ -93,6 +94,51 @@ test('SQNR and largest errors of generated data are those of the library', async
   }
 });
 
+test('a link measures the same again, and files have what the table shows', async () => {
+  const { values, rows, cols } = generate('student-t', 9);
+  const [way] = WAYS;
+  const { sqnr } = errorMetrics(values, dequantize(quantize(values, { ...way!.options, rows, cols })));
+  const page = await demo.open({ hash: 'm=3&data=student-t&seed=9&way=nvfp4-te', acceptDownloads: true });
+  await measure(page);
+  await allMeasured(page);
+  const table = await shown(page);
+  const exported = async (kind: string) => {
+    const [download] = await Promise.all([
+      page.waitForEvent('download'),
+      page.locator(`#accuracy .${kind}`).click(),
+    ]);
+    expect(download.suggestedFilename()).toBe(
+      `fp4-accuracy-student-t-9.${kind === 'markdown' ? 'md' : kind}`,
+    );
+    return readFileSync((await download.path())!, 'utf8');
+  };
+  const json = JSON.parse(await exported('json'));
+  expect(json).toMatchObject({ source: { data: 'student-t', seed: 9 }, rows: 256, cols: 2048 });
+  expect(json.ways).toHaveLength(WAYS.length);
+  expect(json.ways[0].sqnr).toBeCloseTo(sqnr, 6);
+  expect(json.ways.map((way: { sqnr: number }) => way.sqnr)).toEqual(table.map((row) => row.sqnr));
+  expect(json.ways[0].histogram.counts).toHaveLength(ERROR_BINS);
+  const [head, ...lines] = (await exported('csv')).trim().split('\r\n');
+  const column = head!.split(',').indexOf('sqnr_db');
+  // No field before has a comma but the quoted label.
+  const plain = lines.map((line) => line.replaceAll(/"[^"]*"/g, 'label').split(','));
+  expect(plain.map((cells) => Number(cells[column]))).toEqual(table.map((row) => row.sqnr));
+  const markdown = await exported('markdown');
+  for (const { label } of table) expect(markdown).toContain(`| ${label} |`);
+  expect(markdown).toContain(`| ${table[0]!.text} |`);
+  const link = new URL(await page.locator('#accuracy .link').evaluate((a: HTMLAnchorElement) => a.href));
+  expect(link.hash).toBe('#data=student-t&seed=9&way=nvfp4-te');
+  // What is chosen here leaves what other sections have in the address.
+  await page.locator('#accuracy-seed').fill('10');
+  await page.locator('#accuracy-seed').blur();
+  expect(new URL(page.url()).hash).toBe('#m=3&data=student-t&seed=10&way=nvfp4-te');
+  const again = await demo.open({ hash: link.hash.slice(1) });
+  await measure(again);
+  await allMeasured(again);
+  expect(await shown(again)).toEqual(table);
+  expect(await again.locator('#accuracy tr.accuracy-chosen th').textContent()).toBe('nvfp4 te');
+});
+
 test('works without a network once it is loaded, and another seed gives other numbers', async () => {
   const page = await demo.open();
   await page.waitForLoadState('networkidle');
@@ -176,6 +222,9 @@ describe('files', () => {
     await measure(page);
     await allMeasured(page);
     compare(await shown(page), expected(small, 40, 96));
+    // A link cannot hold a file.
+    expect(await page.locator('#accuracy .link').isVisible()).toBe(false);
+    expect(await page.locator('#accuracy .json').isVisible()).toBe(true);
   });
 
   test('a broken one shows the typed error, and the next one is read', async () => {

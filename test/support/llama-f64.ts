@@ -67,6 +67,8 @@ export class LlamaF64 {
   /** Names of the linear layers of all blocks in the order in which they are used; the head is not one. */
   readonly linearNames: readonly string[];
   readonly #weights: Weights;
+  /** Weights that have been multiplied with, as f64. */
+  readonly #wide = new Map<string, Float64Array>();
   /** Angle per position of each pair of a head, f64[headDim / 2]. */
   readonly #frequencies: Float64Array;
 
@@ -191,7 +193,16 @@ export class LlamaF64 {
 
   #linear(name: string, x: Float64Array, m: number, { linear, onLinearInput }: ForwardOptions): Float64Array {
     onLinearInput?.(name, x, m);
-    return linear?.(name, x, m) ?? product(x, this.weight(name), m);
+    return linear?.(name, x, m) ?? product(x, this.#wideWeight(name), m);
+  }
+
+  #wideWeight(name: string): Float64Array {
+    let wide = this.#wide.get(name);
+    if (!wide) {
+      wide = new Float64Array(this.weight(name));
+      this.#wide.set(name, wide);
+    }
+    return wide;
   }
 
   /** Causal attention with grouped queries, sequence by sequence; rotates q and k in place. */
@@ -249,7 +260,7 @@ export function product(x: Float64Array, weights: Values, m: number): Float64Arr
   const k = x.length / m;
   const n = weights.length / k;
   if (!Number.isInteger(n)) throw new Error(`llama-f64: ${weights.length} weights are no rows of ${k}`);
-  const w = weights instanceof Float64Array ? weights : Float64Array.from(weights);
+  const w = weights instanceof Float64Array ? weights : new Float64Array(weights);
   const y = new Float64Array(m * n);
   // Pairs of rows of x by fours of w, as many sums as there are registers; what is left over one by one.
   const [pairs, fours] = [m - (m % 2), n - (n % 4)];
@@ -421,8 +432,8 @@ export function quantizedLinear(
 
 /** What the library makes of values, rounded to f32 first where they are not. */
 export function quantizeDequantize(values: Values, options: QuantizeOptions): Float64Array {
-  const f32 = values instanceof Float32Array ? values : Float32Array.from(values);
-  return Float64Array.from(dequantize(quantize(f32, options)));
+  const f32 = values instanceof Float32Array ? values : new Float32Array(values);
+  return new Float64Array(dequantize(quantize(f32, options)));
 }
 
 /** exp of the mean of all: the perplexity of the sequences that they come from. */

@@ -164,6 +164,13 @@ test('a recommendation keeps within the budget, and its line for quantize names 
   const all = report.cells.reduce((sum, { improvement }) => sum + improvement, 0);
   const improved = await run({ improve: all * 0.9 });
   expect(improved.summary.formats[0]!.recommendation!.improvement).toBeGreaterThanOrEqual(all * 0.9);
+  // What cannot be recommended does not keep the rest from being printed.
+  const more = await run({ improve: all * 2 });
+  expect(more.summary.formats[0]).not.toHaveProperty('recommendation');
+  expect(more.summary.formats[0]!.report).toEqual(report);
+  expect(more.notes.at(-1)).toMatch(/nothing is recommended: .* is more than the .* that keeping all gains/);
+  const few = await run({ budgetBytes: 10 });
+  expect(few.notes.at(-1)).toMatch(/nothing is recommended: .* below the 4\.25/);
   const little = await run({ budget: 4.26 });
   expect(little.notes.at(-1)).toMatch(/; none fits the budget$/);
 });

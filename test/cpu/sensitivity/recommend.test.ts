@@ -123,6 +123,12 @@ test('costs of no common unit are chosen greedily, within a bound', () => {
   expect(cheap.bound).toBeLessThanOrEqual(fewest);
 });
 
+test('costs of a tiny common unit are not searched exactly, and take no memory', () => {
+  const all = [candidate('a', 100_000_007, 3), candidate('b', 99_999_989, 2)];
+  const bytes = (total(all, (c) => c.weights * c.bits) + 100_000_007 * 11.75) / 8;
+  expect(recommendKeep(all, { bytes })).toMatchObject({ keep: ['a'], isOptimal: false });
+});
+
 test('one large layer that the greedy choice passes over', () => {
   const all = [candidate('small', 1, 1, 4.1), candidate('large', 100_000, 50, 4.1)];
   const bytes = (total(all, (c) => c.weights * c.bits) + 100_000 * 11.9) / 8;
