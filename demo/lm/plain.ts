@@ -6,6 +6,7 @@ import { foldGrid } from '../../src/gpu/grid.js';
 import { getPipeline } from '../../src/gpu/pipeline.js';
 import { composeShader } from '../../src/gpu/shader.js';
 import type { BufferSlice, Gpu } from '../../src/index.js';
+import plainSource from './shaders/plain.wgsl?raw';
 import gemmSource from './shaders/plain_gemm.wgsl?raw';
 import gemvSource from './shaders/plain_gemv.wgsl?raw';
 import bf16Source from './shaders/w_bf16.wgsl?raw';
@@ -131,6 +132,7 @@ export async function createPlainProduct({ device, caps }: Gpu, shape: PlainShap
       aliases: { X: x },
       modules: [
         { name: `w_${w}.wgsl`, source: PLAIN_SOURCES[w] },
+        { name: 'plain.wgsl', source: plainSource },
         { name: `${gemv ? 'plain_gemv' : 'plain_gemm'}.wgsl`, source: gemv ? gemvSource : gemmSource },
       ],
     }),

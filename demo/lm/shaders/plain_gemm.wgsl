@@ -1,22 +1,6 @@
 // y[m, n] = x[m, k] · w[n, k]ᵀ, added to y where ACCUMULATE, with weights as they are, f32 products and sums: what a
 // program without FP4 would run. The textbook tile: 64 × 64 of y a workgroup, 4 × 4 a thread, k in steps of 16 through
-// workgroup memory. The grid is (tiles of n, tiles of m). Shared: 8704 bytes. m, n and k can be anything; k is counted in
-// vec4s. w may be some rows of a larger matrix: y has `stride` columns, and those of w begin at `first`.
-//
-// x  X[m, k], f32 or f16     w  W4[n, k / 4], see w_*.wgsl     y  f32[m, stride]
-// Features: shader-f16 where X or w is f16.
-
-struct Problem {
-  m: u32,
-  n: u32,
-  k4: u32,
-  stride: u32,
-  first: u32,
-}
-@group(0) @binding(0) var<uniform> problem: Problem;
-@group(0) @binding(1) var<storage, read> x: array<vec4<X>>;
-@group(0) @binding(2) var<storage, read> w: array<W4>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+// workgroup memory. The grid is (tiles of n, tiles of m). Operands are those of plain.wgsl. Shared: 8704 bytes.
 
 // Transposed: [step of k][row], a row of 64 and a vec4 to spare against bank conflicts.
 var<workgroup> x_tile: array<array<vec4<f32>, 17>, 16>;
@@ -81,12 +65,7 @@ fn store(row: u32, col: u32, sums: vec4<f32>) {
   }
   for (var i = 0u; i < 4u; i++) {
     if (col + i < problem.n) {
-      let at = row * problem.stride + problem.first + col + i;
-      if (ACCUMULATE) {
-        y[at] += sums[i];
-      } else {
-        y[at] = sums[i];
-      }
+      put(row, col + i, sums[i]);
     }
   }
 }

@@ -1,18 +1,6 @@
 // y[m, n] = x[m, k] · w[n, k]ᵀ for few rows of x, added to y where ACCUMULATE, with weights as they are: a workgroup a row
 // of w, its products with a row of x added up in workgroup memory, one row of x after another. The grid is n, folded over
-// two dimensions. Operands are those of plain_gemm.wgsl. Shared: 512 bytes. Features: shader-f16 where X or w is f16.
-
-struct Problem {
-  m: u32,
-  n: u32,
-  k4: u32,
-  stride: u32,
-  first: u32,
-}
-@group(0) @binding(0) var<uniform> problem: Problem;
-@group(0) @binding(1) var<storage, read> x: array<vec4<X>>;
-@group(0) @binding(2) var<storage, read> w: array<W4>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+// two dimensions. Operands are those of plain.wgsl. Shared: 512 bytes.
 
 const THREADS = 128u;
 var<workgroup> parts: array<f32, THREADS>;
@@ -44,12 +32,7 @@ fn main(
       workgroupBarrier();
     }
     if (thread == 0u && col < problem.n) {
-      let at = row * problem.stride + problem.first + col;
-      if (ACCUMULATE) {
-        y[at] += parts[0];
-      } else {
-        y[at] = parts[0];
-      }
+      put(row, col, parts[0]);
     }
     workgroupBarrier();
   }
