@@ -123,7 +123,7 @@ function best(items: readonly Item[], capacity: number): Choice {
   // A large one that no longer fits may gain more than all that do.
   const single = items.filter(({ cost }) => cost <= capacity).sort((a, b) => b.gain - a.gain)[0];
   const greedy = single && single.gain > gainOf(chosen) ? [single] : chosen;
-  return { chosen: greedy, isOptimal: false, bound: fractionalGain(items, capacity) };
+  return { chosen: greedy, isOptimal: false, bound: fractional(items, 'gain', 'cost', capacity) };
 }
 
 /** The fewest bits for a gain of at least `target`, which all together reach. */
@@ -149,7 +149,7 @@ function cheapest(items: readonly Item[], target: number): Choice {
     const chosen = table.choice(table.gains.findIndex(isReached));
     return { chosen, isOptimal: true, bound: costOf(chosen) };
   }
-  return { chosen: greedy, isOptimal: false, bound: fractionalCost(items, target) };
+  return { chosen: greedy, isOptimal: false, bound: fractional(items, 'cost', 'gain', target) };
 }
 
 const isAffordable = (items: number, places: number) =>
@@ -182,30 +182,25 @@ function knapsack(items: readonly Item[], unit: number, places: number) {
   return { gains, choice };
 }
 
-/** What parts of items could gain: more than whole ones. */
-function fractionalGain(items: readonly Item[], capacity: number): number {
-  let free = capacity;
-  let gain = 0;
+/**
+ * The sum of `of` over items in their order, the last one in part, until that of `until` is `limit`: what parts of items
+ * could gain is more than whole ones do, and what they would cost is less.
+ */
+function fractional(
+  items: readonly Item[],
+  of: 'gain' | 'cost',
+  until: 'gain' | 'cost',
+  limit: number,
+): number {
+  let left = limit;
+  let sum = 0;
   for (const item of items) {
-    const share = Math.min(1, free / item.cost);
-    gain += share * item.gain;
-    free -= share * item.cost;
+    const share = Math.min(1, left / item[until]);
+    sum += share * item[of];
+    left -= share * item[until];
     if (share < 1) break;
   }
-  return gain;
-}
-
-/** What parts of items would cost: less than whole ones. */
-function fractionalCost(items: readonly Item[], target: number): number {
-  let left = target;
-  let cost = 0;
-  for (const item of items) {
-    const share = Math.min(1, left / item.gain);
-    cost += share * item.cost;
-    left -= share * item.gain;
-    if (share < 1) break;
-  }
-  return cost;
+  return sum;
 }
 
 /** The largest number of bits that all costs are multiples of; undefined where they are none of any. */
