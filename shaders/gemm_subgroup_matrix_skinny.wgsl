@@ -31,6 +31,11 @@
 // and 28; several threads to a sum at the end, 13.7 (m = 16). Four fragments of rows: every workgroup reads all of x, so
 // that m = 64 takes 16.9 to 20, and took 68 and 67 at 14336 × 4096 and 4096 × 14336: tiles of gemm_subgroup_matrix.wgsl
 // 18, 49 and 48.
+// A core holds sixteen subgroups. In workgroups of 16, 8 and 4, where n gives a core several: at 8192 × 4096 16.4, 14.2,
+// 20.5 and 21.0, 17.2, 22.7 (m = 16, 32), at 14336 × 4096 29.8, 25.7, 23.9 and 39.2, 31.5, 28.8. At 4096 × 4096, where it
+// gives one, 9.4, 12.1, 19.5.
+// x converted by each workgroup, which held it in registers for all its columns, in place of a dispatch: with up to eight
+// rows of x 11.4 for 12.2, and 28.7 at 14336 × 4096, where workgroups of four subgroups take 27.1; with 16, 13.8 for 12.4.
 
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
 @group(0) @binding(7) var<storage, read> x_scales: array<f32>;

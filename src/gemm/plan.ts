@@ -43,6 +43,11 @@ const CORES = 128;
 const SMALL_TILE = 64 * 64;
 /** How long two workgroups of gemm_subgroup_matrix_direct take on a core, in parts of one of gemm_subgroup_matrix. */
 const DIRECT_PAIR = 1.84;
+/**
+ * How long a core takes for the sixteen subgroups of gemm_subgroup_matrix_skinny that it holds, by how many of them are a
+ * workgroup, in parts of the time for one workgroup of all.
+ */
+const SKINNY_ROUND: Readonly<Record<number, number>> = { 16: 1, 8: 1.65, 4: 2.9 };
 /** What cutting k in two costs, in parts of a product. */
 const SPLIT_COST = 0.2;
 /** Without matrices: up to this many rows of x, decoding weights again for every few rows beats filling tiles. */
@@ -208,15 +213,20 @@ function chooseTiles(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
 
 function chooseSkinny(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
   const variants = fitting(kernel, p, caps);
-  const [fewest] = variants;
-  if (!fewest) return refused(kernel, p, caps);
-  // Where n gives few workgroups and k is long, several share k.
-  const split = total(kernel.workgroups(fewest, p)) < BUSY_WORKGROUPS / 4 && p.k >= 1024;
-  const same = variants.filter((c) => c.FRAGMENTS_M === fewest.FRAGMENTS_M && c.SPLIT_K! > 1 === split);
-  const constants = same[0] ?? fewest;
+  const [first] = variants;
+  if (!first) return refused(kernel, p, caps);
+  // Where n gives few workgroups and k is long, several share k. Where it gives many, several small ones a core do not wait
+  // at each other's barriers, but take as long where the last round has few.
+  const tiles = total(kernel.workgroups(first, p));
+  const split = tiles < BUSY_WORKGROUPS / 4 && p.k >= 1024;
+  const same = variants.filter((c) => c.FRAGMENTS_M === first.FRAGMENTS_M && c.SPLIT_K! > 1 === split);
+  const time = ({ SUBGROUPS }: KernelConstants) =>
+    Math.ceil(tiles / ((16 / SUBGROUPS!) * CORES)) * SKINNY_ROUND[SUBGROUPS!]!;
+  const [constants = first] = same.sort((a, b) => time(a) - time(b));
   const reason =
     `m = ${p.m} ≤ ${constants.FRAGMENTS_M! * constants.MMA_M!}: subgroup matrices of f16 hold all rows of x, so that ` +
-    `weights are read once${split ? `, with k in ${constants.SPLIT_K} parts to have more workgroups` : ''}`;
+    `weights are read once, by ${constants.SUBGROUPS} subgroups a workgroup` +
+    (split ? `, with k in ${constants.SPLIT_K} parts to have more of these` : '');
   return { constants, reason };
 }
 

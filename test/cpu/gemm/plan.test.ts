@@ -147,6 +147,18 @@ describe('planGemm', () => {
       expect(plan(128).reason).toMatch(/k in 4 parts to have 128 workgroups/);
     });
 
+    test('few rows: small workgroups where they fill whole rounds of all cores', () => {
+      const subgroups = (n: number) => planGemm(problem(16, n, 4096), matrices).constants.SUBGROUPS;
+      // 128, 192, 256, 288, 448, 576 and 896 tiles of 32 columns.
+      expect([4096, 6144, 8192, 9216, 14336, 18432, 28672].map(subgroups)).toEqual([16, 8, 8, 4, 4, 8, 4]);
+      const small = { ...matrices, limits: { ...matrices.limits, maxComputeWorkgroupStorageSize: 32768 } };
+      expect(planGemm(problem(16, 4096, 4096), small).constants.SUBGROUPS).toBe(8);
+      expect(planGemm(problem(16, 1024, 4096), matrices).constants).toMatchObject({
+        SUBGROUPS: 8,
+        SPLIT_K: 2,
+      });
+    });
+
     test('rounds of all cores count, not workgroups', () => {
       // 92 tiles, which two parts would make 184: two rounds of half the length. 368 tiles: three rounds, or two of pairs.
       const planned = [512, 2048].map((m) => planGemm(problem(m, 2880, 2880), matrices));
