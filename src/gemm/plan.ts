@@ -57,6 +57,8 @@ const GEMV_DP4A_ROWS_MAX_M = 16;
 const GEMV_DP4A_MAX_M = 48;
 /** Up to this many rows of x, reading weights row by row beats matrices. */
 const GEMV_MATRIX_MAX_M = 4;
+/** Up to this many, matrices of f16 beat those of int8. */
+const HALF_MATRIX_MAX_M = 32;
 
 const GEMV: Preference = { kernel: KERNELS.gemv, choose: chooseGemv };
 const GEMV_F16: Preference = { kernel: KERNELS.gemv_f16, choose: chooseGemv };
@@ -77,7 +79,7 @@ function preferences({ m, n, activations: { kind } }: GemmProblem): readonly Pre
   // FP4 activations are made f16. int8 is an allowance that is worth taking where there are many rows.
   const int8 = kind === 'int8' ? [MATRIX_I8] : [];
   const halves = direct ? [DIRECT, MATRIX] : [MATRIX, DIRECT];
-  const matrices = [SKINNY, ...(m > 64 ? [...int8, ...halves] : [...halves, ...int8])];
+  const matrices = [SKINNY, ...(m > HALF_MATRIX_MAX_M ? [...int8, ...halves] : [...halves, ...int8])];
   const integerRows = kind === 'int8' && m > GEMV_DP4A_ROWS_MAX_M ? [DP4A_ROWS] : [];
   const integers = kind === 'float' ? [] : [DP4A];
   const others = m <= GEMV_DP4A_MAX_M ? [...rows, ...integers] : [...integers, ...rows];

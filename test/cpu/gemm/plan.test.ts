@@ -180,8 +180,8 @@ describe('planGemm', () => {
       const caps: Caps = { ...matrices, tiers: matrices.tiers.filter((tier) => !tier.includes('f16')) };
       const int8 = { activations: 'int8', int8Snr: 45 } as const;
       expect(plan(512, int8, caps).kernel).toBe('gemm_subgroup_matrix_i8');
-      expect([64, 65].map((m) => plan(m, int8).kernel)).toEqual([
-        'gemm_subgroup_matrix',
+      expect([32, 33].map((m) => plan(m, int8).kernel)).toEqual([
+        'gemm_subgroup_matrix_skinny',
         'gemm_subgroup_matrix_i8',
       ]);
       expect(plan(512, { ...int8, int8Snr: 20 }).kernel).toBe('gemm_subgroup_matrix');
