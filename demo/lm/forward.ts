@@ -16,11 +16,12 @@ import embedSource from './shaders/embed.wgsl?raw';
 import lastRowsSource from './shaders/last_rows.wgsl?raw';
 import rmsNormSource from './shaders/rms_norm.wgsl?raw';
 import ropeSource from './shaders/rope.wgsl?raw';
+import roundBf16Source from './shaders/round_bf16.wgsl?raw';
 import shapeSource from './shaders/shape.wgsl?raw';
 import swigluSource from './shaders/swiglu.wgsl?raw';
 import { createStep, type Step, type StepDescription } from './step.js';
 
-/** Queries that a workgroup of attention.wgsl takes, and threads of rope.wgsl and swiglu.wgsl. */
+/** Queries that a workgroup of attention.wgsl takes, and threads of rope.wgsl, round_bf16.wgsl and swiglu.wgsl. */
 const ATTENTION_TILE = 32;
 const THREADS = 64;
 /** Logits that are in memory at a time, by default. */
@@ -256,16 +257,20 @@ class Builder {
       const values = cache.values[i]!;
       steps.push(
         this.#norm(x, block.inputNorm, normed),
+        this.#asInput(normed, hidden),
         this.#product(block.q, normed, q),
         this.#product(block.k, normed, k),
         this.#product(block.v, normed, v),
         this.#rope(shape, q, k, v, keys, values),
         this.#attention(shape, q, keys, values, attended),
+        this.#asInput(attended, heads * headDim),
         this.#product(block.o, attended, x, true),
         this.#norm(x, block.mlpNorm, normed),
+        this.#asInput(normed, hidden),
         this.#product(block.gate, normed, gate),
         this.#product(block.up, normed, up),
         this.#swiglu(gate, up),
+        this.#asInput(gate, intermediate),
         this.#product(block.down, gate, x, true),
       );
     }
@@ -330,6 +335,18 @@ class Builder {
       buffers: [x, weight, y],
       workgroups: rows,
     });
+  }
+
+  /** Rounds rows of `columns` values to the type that inputs of linear layers have. */
+  async #asInput(x: GPUBuffer, columns: number): Promise<Step[]> {
+    if (this.#llama.inputType === 'f32') return [];
+    const step = await this.#step({
+      label: 'lm round to bf16',
+      sources: [roundBf16Source],
+      buffers: [x],
+      workgroups: Math.ceil((this.#rows * columns) / 4 / THREADS),
+    });
+    return [step];
   }
 
   #heads(): Record<string, number> {

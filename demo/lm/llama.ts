@@ -67,12 +67,17 @@ export async function uploadShared(gpu: Gpu, source: LlamaSource): Promise<Share
 }
 
 export interface LlamaOptions extends LayerOptions {
+  /** See {@link Llama.inputType}; 'f32' by default. */
+  readonly inputType?: InputType | undefined;
   /** Of the same source on the same GPU; the caller destroys them after the models that share them. */
   readonly shared?: SharedWeights | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called as linear layers are on the GPU. */
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
+
+/** 'f32': as they are. 'bf16': rounded, as in runtimes that keep activations in BF16. */
+export type InputType = 'f32' | 'bf16';
 
 export class Llama {
   readonly gpu: Gpu;
@@ -81,6 +86,8 @@ export class Llama {
   readonly blocks: readonly Block[];
   readonly finalNorm: GPUBuffer;
   readonly head: Linear;
+  /** What inputs of linear layers in blocks are rounded to, before they are quantized or multiplied. */
+  readonly inputType: InputType;
   /** All of blocks in the order of their use, and the head, by the names of their weights. */
   readonly linears: ReadonlyMap<string, Linear>;
   /** Bytes of all weights as they are stored, and bits a weight of the linear layers in blocks. */
@@ -94,12 +101,14 @@ export class Llama {
     config: LlamaConfig,
     shared: SharedWeights,
     linears: ReadonlyMap<string, Linear>,
+    inputType: InputType,
     ownsShared: boolean,
   ) {
     const norm = (name: string) => shared.norms.get(name)!;
     this.gpu = gpu;
     this.config = config;
     this.embedding = shared.embedding;
+    this.inputType = inputType;
     this.linears = linears;
     this.finalNorm = norm(FINAL_NORM);
     this.head = linears.get(HEAD)!;
@@ -141,7 +150,7 @@ export class Llama {
 export async function createLlama(
   gpu: Gpu,
   source: LlamaSource,
-  { shared: given, signal, onProgress, ...layerOptions }: LlamaOptions = {},
+  { shared: given, signal, onProgress, inputType = 'f32', ...layerOptions }: LlamaOptions = {},
 ): Promise<Llama> {
   const { config } = source;
   const shapes = new Map<string, readonly [n: number, k: number]>(
@@ -172,5 +181,5 @@ export async function createLlama(
     if (!given) shared.destroy();
     throw error;
   }
-  return new Llama(gpu, config, shared, linears, !given);
+  return new Llama(gpu, config, shared, linears, inputType, !given);
 }

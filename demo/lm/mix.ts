@@ -11,7 +11,7 @@ export function withLinears(
   const linears = Array.from(llama.linears, ([name, own]) => {
     return [name, { ...choose(name, own), destroy() {} }] as const;
   });
-  return new Llama(llama.gpu, llama.config, shared, new Map(linears), false);
+  return new Llama(llama.gpu, llama.config, shared, new Map(linears), llama.inputType, false);
 }
 
 /** The layers of one model in the places of another's for which `keep` holds, both of the same source. */

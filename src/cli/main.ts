@@ -162,6 +162,14 @@ onTokens(onGpu(program.command('perplexity <model>')))
     lists,
   )
   .option('--table <names>', 'whole tables of formats: w4a16, w4a4', lists)
+  .addOption(
+    new Option(
+      '--input-type <type>',
+      'what inputs of linear layers are rounded to first, as in BF16 runtimes',
+    )
+      .choices(['f32', 'bf16'])
+      .default('f32'),
+  )
   .option('--keep <patterns>', "layers that stay as they are, e.g. 'model.layers.0.*,*.o_proj'", lists)
   .option('--decode <tokens>', 'generated to time decoding; 0 for none', nonNegativeInteger, 64)
   .option('--no-baselines', 'without the rows that percentages are over, unless they are asked for')

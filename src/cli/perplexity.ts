@@ -9,7 +9,7 @@ import {
   toRows,
 } from '../../demo/lm/comparison.js';
 import { type Configuration, configurationName } from '../../demo/lm/format-names.js';
-import { createLlama, type SharedWeights, uploadShared } from '../../demo/lm/llama.js';
+import { createLlama, type InputType, type SharedWeights, uploadShared } from '../../demo/lm/llama.js';
 import { openLlamaFolder } from '../../demo/lm/node.js';
 import { keepingMatrices, type LlamaSource } from '../../demo/lm/source.js';
 import { tokensOfBytes, tokenTypeOf } from '../../demo/lm/tokens.js';
@@ -38,6 +38,7 @@ export interface PerplexityCommandOptions extends GpuOptions, TokenOptions {
   length?: number;
   batch?: number;
   precision: 'f32' | 'f16';
+  inputType: InputType;
   decode: number;
   /** False with --no-baselines. */
   baselines: boolean;
@@ -51,6 +52,7 @@ interface Summary {
   readonly length: number;
   readonly predictedTokens: number;
   readonly precision: 'f32' | 'f16';
+  readonly inputType: InputType;
   readonly keep: readonly string[];
   readonly rows: readonly PerplexityRow[];
 }
@@ -101,6 +103,7 @@ async function run(
     length,
     predictedTokens: sequences * (length - 1),
     precision: options.precision,
+    inputType: options.inputType,
     keep: options.keep ?? [],
     rows: toRows(results),
   };
@@ -110,7 +113,7 @@ async function measure(
   gpu: Gpu,
   source: LlamaSource,
   configuration: Configuration,
-  options: Pick<PerplexityCommandOptions, 'keep' | 'precision' | 'batch' | 'decode'> & {
+  options: Pick<PerplexityCommandOptions, 'keep' | 'precision' | 'inputType' | 'batch' | 'decode'> & {
     readonly shared: SharedWeights;
     readonly tokens: Uint32Array;
     readonly length: number;
@@ -118,9 +121,12 @@ async function measure(
     readonly onProgress: (done: number) => void;
   },
 ): Promise<Measured> {
-  const { keep, precision, shared, tokens, signal } = options;
+  const { keep, precision, inputType, shared, tokens, signal } = options;
   const start = performance.now();
-  using llama = await createLlama(gpu, source, { ...configuration, keep, precision, shared, signal });
+  using llama = await createLlama(gpu, source, {
+    ...configuration,
+    ...{ keep, precision, inputType, shared, signal },
+  });
   await gpu.device.queue.onSubmittedWorkDone();
   const prepareSeconds = (performance.now() - start) / 1000;
   return await measureLlama(configuration, llama, tokens, prepareSeconds, options);

@@ -13,6 +13,7 @@ import { createLlama, type Llama, type LlamaOptions, uploadShared } from '../../
 import { openLlamaFolder } from '../../demo/lm/node.js';
 import { perplexity } from '../../demo/lm/perplexity.js';
 import { createPlainProduct, PlainWeights } from '../../demo/lm/plain.js';
+import roundBf16Source from '../../demo/lm/shaders/round_bf16.wgsl?raw';
 import sampleSource from '../../demo/lm/shaders/sample.wgsl?raw';
 import { createStep } from '../../demo/lm/step.js';
 import { fromF16, toF16 } from '../../src/formats/f16.js';
@@ -30,6 +31,7 @@ import {
   writeSafetensors,
 } from '../../src/index.js';
 import { openCheckpointFile } from '../../src/node.js';
+import { roundToBf16 } from '../support/exact.js';
 import { adapterId, useGpu } from '../support/gpu.js';
 import {
   HEAD,
@@ -251,6 +253,27 @@ describe.skipIf(isSlow).each([
   });
 });
 
+test('rounding to BF16 is to nearest, ties to even; Inf and NaN stay', async () => {
+  const { device } = suite.gpu;
+  const ties = [1 + 2 ** -8, 1 + 3 * 2 ** -8, -(1 + 2 ** -8 + 2 ** -20), 2 ** -126, 3.4e38, -0];
+  const special = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN];
+  const values = Float32Array.from([...gaussians(500), ...ties, ...special, 0, 0, 0]);
+  const x = createStorageBuffer(device, 'x', values);
+  const step = await createStep(suite.gpu, {
+    label: 'round',
+    sources: [roundBf16Source],
+    buffers: [x],
+    workgroups: Math.ceil(values.length / 4 / 64),
+  });
+  const encoder = device.createCommandEncoder();
+  const pass = encoder.beginComputePass();
+  step.encode(pass);
+  pass.end();
+  device.queue.submit([encoder.finish()]);
+  const rounded = new Float32Array(await readBuffer(device, x));
+  expect(rounded).toEqual(values.map((value) => (Number.isFinite(value) ? roundToBf16(value) : value)));
+});
+
 /** All products have the same k, so that there are few kernels to compile, and few enough rows for the quick ones. */
 const SQUARE: TinyLlama = { ...TINY, intermediate: 64 };
 
@@ -307,6 +330,23 @@ describe.skipIf(isSlow)('formats', () => {
     expectWithin(lossPerSequence, wanted, 0.01);
     const alone = lossesF64(reference, tokens, length, { linear: quantizedLinear(reference, { weights }) });
     expect(Math.max(...wanted.map((loss, i) => Math.abs(loss - alone[i]!)))).toBeGreaterThan(0.03);
+  });
+
+  test('inputs rounded to BF16 first: the losses of f64 with such inputs', async () => {
+    const reference = await loadLlamaF64(folder());
+    const format: WeightOptions = { format: 'mxfp4', scaleRule: 'floor' };
+    const { lossPerSequence } = await losses({
+      weights: format,
+      activations: activationsOf(format),
+      inputType: 'bf16',
+    });
+    const linear = quantizedLinear(reference, { weights: format, activations: format });
+    const wanted = lossesF64(reference, tokens, length, {
+      linear: ((name, x, m) => linear(name, name === HEAD ? x : x.map(roundToBf16), m)) satisfies Linear,
+    });
+    expectWithin(lossPerSequence, wanted, 0.01);
+    const unrounded = lossesF64(reference, tokens, length, { linear });
+    expect(Math.max(...wanted.map((loss, i) => Math.abs(loss - unrounded[i]!)))).toBeGreaterThan(0.02);
   });
 
   test('weights that the GPU quantizes give what those of the CPU do', async () => {

@@ -38,6 +38,7 @@ const run = async (options: Partial<PerplexityCommandOptions>) => {
     tokens: file,
     length,
     precision: 'f32',
+    inputType: 'f32',
     decode: 0,
     baselines: true,
     json: true,
