@@ -4,7 +4,7 @@
 // x_scales  f32[rows]: what a row of sums has to be multiplied by
 // w_codes   kernel order: vec4<u32>[blocks of 32 rows, chunks of 32 codes, 32]
 //
-// A workgroup computes TILE_N columns of y for one or two (FRAGMENTS_M) fragments of rows. Its SUBGROUPS subgroups split k
+// A workgroup computes TILE_N columns of y for one to four (FRAGMENTS_M) fragments of rows. Its SUBGROUPS subgroups split k
 // between them, a chunk of 32 a round; SPLIT_K workgroups may split it further. A lane decodes the chunk of LANE_ROWS
 // rows of w into the part of workgroup memory that its subgroup has; rows there are followed by an empty vec4, so that
 // they lie in different banks. Rounds are written out, up to MOST_WRITTEN · AHEAD of them, with the codes of AHEAD on
@@ -28,9 +28,11 @@
 // Neighbouring subgroups with neighbouring chunks instead of runs of their own: 0.1 to 0.5 more.
 // Level: fragments of x a round ahead, scales of four chunks by one load, fragments of eight columns, sums at the end
 // written out. Lost: 64 columns a workgroup, 21.4 and with k in two parts 17.1 (m = 16); rows of f16 x as they are, 16.6
-// and 28; several threads to a sum at the end, 13.7 (m = 16). Four fragments of rows: every workgroup reads all of x, so
-// that m = 64 takes 16.9 to 20, and took 68 and 67 at 14336 × 4096 and 4096 × 14336: tiles of gemm_subgroup_matrix.wgsl
-// 18, 49 and 48.
+// and 28; several threads to a sum at the end, 13.7 (m = 16).
+// Three and four fragments of rows, with the conversion of x, beside 64 × 64 tiles of gemm_subgroup_matrix.wgsl with k in as
+// many parts as are best: m = 48 16.6 (tiles 21.3), 22.9 at 8192 × 4096 (31.8), 40.2 at 14336 × 4096 (48.9), 39.7 at 4096 ×
+// 14336 (51.2); m = 64 19.5 (21.6), there with one round of codes ahead, two 20.9; every workgroup reads all of x, so that it
+// takes 33.6 at 8192 × 4096 (32.2), 56.9 at 14336 × 4096 (49.3), 55.0 at 4096 × 14336 (51.4).
 // A core holds sixteen subgroups. In workgroups of 16, 8 and 4, where n gives a core several: at 8192 × 4096 16.4, 14.2,
 // 20.5 and 21.0, 17.2, 22.7 (m = 16, 32), at 14336 × 4096 29.8, 25.7, 23.9 and 39.2, 31.5, 28.8. At 4096 × 4096, where it
 // gives one, 9.4, 12.1, 19.5.

@@ -38,6 +38,7 @@ const BUSY_WORKGROUPS = 256;
 const BUSY_THREADS = 32768;
 /** Part of k that is worth a workgroup of its own. */
 const LEAST_PART = 256;
+const LEAST_MATRIX_PART = 128;
 /** Cores of a large GPU, each of which one workgroup of a large tile fills, or two of a small one. */
 const CORES = 128;
 const SMALL_TILE = 64 * 64;
@@ -48,6 +49,10 @@ const DIRECT_PAIR = 1.84;
  * workgroup, in parts of the time for one workgroup of all.
  */
 const SKINNY_ROUND: Readonly<Record<number, number>> = { 16: 1, 8: 1.65, 4: 2.9 };
+/** Columns of x up to which its workgroups for 64 rows beat tiles. */
+const MOST_SKINNY_K = 8192;
+/** How long small tiles take, two on a core, in parts of the time for a large one. */
+const SMALL_TILE_TIME = 0.77;
 /** What cutting k in two costs, in parts of a product. */
 const SPLIT_COST = 0.2;
 /** Without matrices: up to this many rows of x, decoding weights again for every few rows beats filling tiles. */
@@ -57,8 +62,8 @@ const GEMV_DP4A_ROWS_MAX_M = 16;
 const GEMV_DP4A_MAX_M = 48;
 /** Up to this many rows of x, reading weights row by row beats matrices. */
 const GEMV_MATRIX_MAX_M = 4;
-/** Up to this many, matrices of f16 beat those of int8. */
-const HALF_MATRIX_MAX_M = 32;
+/** Up to this many, a workgroup for all of them beats tiles on int8 matrices. */
+const SKINNY_INT8_MAX_M = 48;
 
 const GEMV: Preference = { kernel: KERNELS.gemv, choose: chooseGemv };
 const GEMV_F16: Preference = { kernel: KERNELS.gemv_f16, choose: chooseGemv };
@@ -79,7 +84,7 @@ function preferences({ m, n, activations: { kind } }: GemmProblem): readonly Pre
   // FP4 activations are made f16. int8 is an allowance that is worth taking where there are many rows.
   const int8 = kind === 'int8' ? [MATRIX_I8] : [];
   const halves = direct ? [DIRECT, MATRIX] : [MATRIX, DIRECT];
-  const matrices = [SKINNY, ...(m > HALF_MATRIX_MAX_M ? [...int8, ...halves] : [...halves, ...int8])];
+  const matrices = [...(m > SKINNY_INT8_MAX_M ? [...int8, SKINNY] : [SKINNY, ...int8]), ...halves];
   const integerRows = kind === 'int8' && m > GEMV_DP4A_ROWS_MAX_M ? [DP4A_ROWS] : [];
   const integers = kind === 'float' ? [] : [DP4A];
   const others = m <= GEMV_DP4A_MAX_M ? [...rows, ...integers] : [...integers, ...rows];
@@ -221,6 +226,11 @@ function chooseSkinny(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
   // at each other's barriers, but take as long where the last round has few.
   const tiles = total(kernel.workgroups(first, p));
   const split = tiles < BUSY_WORKGROUPS / 4 && p.k >= 1024;
+  // Each workgroup reads all of x. Tiles read it less often, but add up parts of k where n gives them few workgroups.
+  const often = first.FRAGMENTS_M! > 3 && (tiles > CORES || p.k > MOST_SKINNY_K);
+  if (often || (split && first.FRAGMENTS_M! > 2)) {
+    return { refused: `${tiles} workgroups that each read ${p.m} rows of x take longer than tiles` };
+  }
   const same = variants.filter((c) => c.FRAGMENTS_M === first.FRAGMENTS_M && c.SPLIT_K! > 1 === split);
   const time = ({ SUBGROUPS }: KernelConstants) =>
     Math.ceil(tiles / ((16 / SUBGROUPS!) * CORES)) * SKINNY_ROUND[SUBGROUPS!]!;
@@ -233,26 +243,29 @@ function chooseSkinny(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
 }
 
 function chooseMatrix(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
-  // The fewest rows that hold x, or the most there are, then the most columns: what a tile reads is read for all of it.
-  // k in as many parts as make rounds of all cores shortest. With several workgroups a core, a variant made for that.
-  const all = fitting(kernel, p, caps);
+  // The tile, and k in as many parts, that make rounds of all cores shortest. With several workgroups a core, a variant made
+  // for that.
+  const all = fitting(kernel, p, caps).filter(
+    ({ SPLIT_K }) => SPLIT_K === 1 || p.k / SPLIT_K! >= LEAST_MATRIX_PART,
+  );
   if (!all.length) return refused(kernel, p, caps);
-  const most = Math.max(...all.map(tileM));
-  const wanted = Math.min(...all.map(tileM).filter((count) => count >= Math.min(p.m, most)));
-  const tall = all.filter((c) => tileM(c) === wanted);
-  const wide = tall.filter((c) => tileN(c) === Math.max(...tall.map(tileN)));
-  const parts = [...new Set(wide.map((c) => c.SPLIT_K!))].sort((a, b) => a - b);
-  const workgroups = (split: number) => total(kernel.workgroups(wide.find((c) => c.SPLIT_K === split)!, p));
-  const atOnce = tileM(wide[0]!) * tileN(wide[0]!) > SMALL_TILE ? CORES : 2 * CORES;
-  const time = (split: number) =>
-    (Math.ceil(workgroups(split) / atOnce) / split) * (1 + SPLIT_COST * Math.log2(split));
-  const split = parts.reduce((best, count) => (time(count) < time(best) ? count : best));
-  const shapes = wide.filter((c) => c.SPLIT_K === split);
-  const several = workgroups(split) >= 2 * CORES;
+  const workgroups = (c: KernelConstants) => total(kernel.workgroups(c, p));
+  const time = (c: KernelConstants) => {
+    const small = tileM(c) * tileN(c) <= SMALL_TILE;
+    const rounds = Math.ceil(workgroups(c) / (small ? 2 * CORES : CORES));
+    const one = (small ? SMALL_TILE_TIME : 1) * (1 + SPLIT_COST * Math.log2(c.SPLIT_K!));
+    return (rounds * one) / c.SPLIT_K!;
+  };
+  const best = all.reduce((a, b) => (time(b) < time(a) ? b : a));
+  const shapes = all.filter(
+    (c) => c.SPLIT_K === best.SPLIT_K && tileM(c) === tileM(best) && tileN(c) === tileN(best),
+  );
+  const split = best.SPLIT_K!;
+  const several = workgroups(best) >= 2 * CORES;
   const constants = several ? shapes.at(-1)! : shapes[0]!;
   const reason =
     `m = ${p.m}: subgroup matrices, tiles of ${kernel.tileLabel(constants)}` +
-    (split > 1 ? `, with k in ${split} parts to have ${workgroups(split)} workgroups` : '') +
+    (split > 1 ? `, with k in ${split} parts to have ${workgroups(best)} workgroups` : '') +
     (several ? ', several of them a core' : '');
   return { constants, reason };
 }

@@ -7,14 +7,19 @@ import { matrixVariants, refuseSubgroups } from './matrix-variants.js';
  * Fragments of a workgroup along m, subgroups that share k, chunks on their way, times that as many rounds are written out
  * at most.
  */
-const SHAPES: readonly KernelConstants[] = [1, 2].flatMap((FRAGMENTS_M) =>
-  [
-    { SUBGROUPS: 16, SPLIT_K: 1 },
-    { SUBGROUPS: 8, SPLIT_K: 1 },
-    { SUBGROUPS: 4, SPLIT_K: 1 },
-    { SUBGROUPS: 8, SPLIT_K: 2 },
-  ].map((shape) => ({ FRAGMENTS_M, ...shape, AHEAD: 2, MOST_WRITTEN: 16 })),
-);
+const SHAPES: readonly KernelConstants[] = [
+  ...[1, 2].flatMap((FRAGMENTS_M) =>
+    [
+      { SUBGROUPS: 16, SPLIT_K: 1 },
+      { SUBGROUPS: 8, SPLIT_K: 1 },
+      { SUBGROUPS: 4, SPLIT_K: 1 },
+      { SUBGROUPS: 8, SPLIT_K: 2 },
+    ].map((shape) => ({ FRAGMENTS_M, ...shape, AHEAD: 2, MOST_WRITTEN: 16 })),
+  ),
+  { FRAGMENTS_M: 3, SUBGROUPS: 16, SPLIT_K: 1, AHEAD: 2, MOST_WRITTEN: 16 },
+  { FRAGMENTS_M: 3, SUBGROUPS: 8, SPLIT_K: 1, AHEAD: 2, MOST_WRITTEN: 16 },
+  { FRAGMENTS_M: 4, SUBGROUPS: 16, SPLIT_K: 1, AHEAD: 1, MOST_WRITTEN: 16 },
+];
 
 /** Small fragments make the text of a round four times as long, and some drivers take minutes to compile many. */
 const FEW_ROUNDS = { AHEAD: 2, MOST_WRITTEN: 1 };

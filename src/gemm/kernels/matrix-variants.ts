@@ -6,7 +6,7 @@ import type { Grid, KernelConstants } from './kernel.js';
 /** Shapes of tiles with k in one part and in several, where one a tile would leave a large GPU idle. */
 export const splitShapes = (
   shapes: readonly KernelConstants[],
-  splits: readonly number[] = [1, 2, 4],
+  splits: readonly number[] = [1, 2, 4, 8],
 ): KernelConstants[] => shapes.flatMap((shape) => splits.map((SPLIT_K) => ({ ...shape, SPLIT_K })));
 
 /** Shapes with each of the device's fragments that are worth using: those with the most products an instruction. */

@@ -126,7 +126,7 @@ describe('planGemm', () => {
       planGemm({ ...problem(m, 4096, 4096), ...options }, caps);
 
     test('weights are read once, then tiles, then tiles without x', () => {
-      const kernels = [1, 4, 5, 32, 33, 512, 2048].map((m) => plan(m).kernel.replace('gemm_subgroup_', ''));
+      const kernels = [1, 4, 5, 64, 65, 512, 2048].map((m) => plan(m).kernel.replace('gemm_subgroup_', ''));
       expect(kernels).toEqual([
         'gemv_f16',
         'gemv_f16',
@@ -141,9 +141,15 @@ describe('planGemm', () => {
     test('k is cut until every core of a large GPU has a workgroup', () => {
       expect([128, 256, 512].map((m) => plan(m).constants.SPLIT_K)).toEqual([4, 2, 1]);
       // Two tiles of 64 × 64 a core.
-      expect([4096, 14336].map((n) => planGemm(problem(64, n, 4096), matrices).constants.SPLIT_K)).toEqual([
-        4, 1,
-      ]);
+      const splits = [1024, 5120, 14336].map(
+        (n) => planGemm(problem(64, n, 4096), matrices).constants.SPLIT_K,
+      );
+      expect(splits).toEqual([8, 2, 1]);
+      // Small tiles where large ones would be too few.
+      const tiles = [1024, 4096].map((n) => planGemm(problem(128, n, 4096), matrices).constants.FRAGMENTS_M);
+      expect(tiles).toEqual([2, 4]);
+      // Parts of 128 columns at least.
+      expect(planGemm(problem(128, 1024, 512), matrices).constants.SPLIT_K).toBe(4);
       expect(plan(128).reason).toMatch(/k in 4 parts to have 128 workgroups/);
     });
 
@@ -153,6 +159,13 @@ describe('planGemm', () => {
       expect([4096, 6144, 8192, 9216, 14336, 18432, 28672].map(subgroups)).toEqual([16, 8, 8, 4, 4, 8, 4]);
       const small = { ...matrices, limits: { ...matrices.limits, maxComputeWorkgroupStorageSize: 32768 } };
       expect(planGemm(problem(16, 4096, 4096), small).constants.SUBGROUPS).toBe(8);
+      // More rows: not where n is small, and 64 only where there is one workgroup a core.
+      const kernels = (m: number) =>
+        [1024, 4096, 6144].map((n) => planGemm(problem(m, n, 4096), matrices).kernel.slice(21) || 'tiles');
+      expect(kernels(48)).toEqual(['tiles', 'skinny', 'skinny']);
+      expect(kernels(64)).toEqual(['tiles', 'skinny', 'tiles']);
+      expect(planGemm(problem(64, 6144, 4096), matrices).reason).toMatch(/192 workgroups that each read 64/);
+      expect(planGemm(problem(64, 4096, 14336), matrices).kernel).toBe('gemm_subgroup_matrix');
       expect(planGemm(problem(16, 1024, 4096), matrices).constants).toMatchObject({
         SUBGROUPS: 8,
         SPLIT_K: 2,
@@ -180,7 +193,7 @@ describe('planGemm', () => {
       const caps: Caps = { ...matrices, tiers: matrices.tiers.filter((tier) => !tier.includes('f16')) };
       const int8 = { activations: 'int8', int8Snr: 45 } as const;
       expect(plan(512, int8, caps).kernel).toBe('gemm_subgroup_matrix_i8');
-      expect([32, 33].map((m) => plan(m, int8).kernel)).toEqual([
+      expect([48, 49].map((m) => plan(m, int8).kernel)).toEqual([
         'gemm_subgroup_matrix_skinny',
         'gemm_subgroup_matrix_i8',
       ]);
