@@ -9,7 +9,7 @@ import { type GemmCommandOptions, gemm } from '../../src/cli/gemm.js';
 import { selftest } from '../../src/cli/selftest.js';
 import { useGpu } from '../support/gpu.js';
 
-useGpu();
+useGpu({ leftTo: 'lavapipe', what: 'the command line' });
 const model = resolve(import.meta.dirname, '../../../shared/models/dictionary-lm');
 
 let printed: string[] = [];

@@ -21,7 +21,7 @@ import {
 import { useGpu } from '../support/gpu.js';
 import { Random } from '../support/random.js';
 
-const context = useGpu();
+const context = useGpu({ leftTo: 'lavapipe', what: 'the public way to multiply' });
 const random = new Random(2);
 
 function matrix(
