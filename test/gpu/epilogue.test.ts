@@ -21,6 +21,7 @@ import { isSweep, useGpu } from '../support/gpu.js';
 import { halfToFloat, toHalf } from '../support/half.js';
 import { multiplyOn } from '../support/multiply.js';
 import { Random } from '../support/random.js';
+import { smallTile } from '../support/small-tile.js';
 
 const context = useGpu({ leftTo: 'lavapipe', what: 'types of x and y, bias and y +=' });
 const random = new Random(3);
@@ -200,7 +201,7 @@ describe('kernels that store four columns at a time', () => {
       // every other test.
       const parts = yType === 'f16' ? [1] : n % 4 === 0 ? [3] : [1, 3];
       for (const SPLIT_K of isSweep ? [1, 3] : parts) {
-        const plan = planWith(id, { ...constants, SPLIT_K }, problem, caps);
+        const plan = planWith(id, { ...smallTile(id, constants), SPLIT_K }, problem, caps);
         expect(await worstOf(weights, plan, c), `${plan.label} ${yType}`).toBeLessThanOrEqual(1);
       }
     }

@@ -15,7 +15,7 @@ import {
   uploadWeights,
   weightsFromQuantized,
 } from '../../src/index.js';
-import { adapterId, isLeftTo, useGpu } from '../support/gpu.js';
+import { adapterId, isLeftTo, isSweep, useGpu } from '../support/gpu.js';
 import { Random } from '../support/random.js';
 
 const context = useGpu();
@@ -56,7 +56,10 @@ const CASES: readonly (readonly [
 ];
 
 describe.skipIf(isLeft)('gives the same product, and makes no uniform buffer', () => {
-  test.each(CASES)('%s', async (_, matrix, { m, ...options }) => {
+  // On software adapters, which compile both ways of the larger kernels for a minute, the self test of every kernel with problems
+  // in uniform buffers has to do for those.
+  const cases = adapterId() === 'system' || isSweep ? CASES : CASES.filter(([, , { m }]) => m < 70);
+  test.each(cases)('%s', async (_, matrix, { m, ...options }) => {
     const values = random.normals(40 * 160);
     const x = random.normals(m * 160);
     const q = quantize(values, { rows: 40, cols: 160, ...matrix });

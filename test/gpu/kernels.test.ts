@@ -76,7 +76,7 @@ function casesOf(id: KernelId) {
   const maxSize = isQuick ? 200 : 64;
   if (adapterId() === 'swiftshader') return { cases: 4, maxSize: 100, variants: 'first' as const };
   if (adapterId() !== 'lavapipe' || isSweep) return { cases: isQuick ? 120 : 200, maxSize };
-  if (hasOwnFile(id)) return { cases: 8, maxSize };
+  if (hasOwnFile(id)) return { cases: 4, maxSize };
   const variants = KERNELS[id].variants(context.gpu.caps).length;
   return { cases: 2 * Math.max(variants, isQuick ? WEIGHTS.length : 0), maxSize };
 }

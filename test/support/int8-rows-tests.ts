@@ -21,6 +21,7 @@ import {
 import { adapterId, isSweep, useGpu } from './gpu.js';
 import { multiplyOn } from './multiply.js';
 import { Random } from './random.js';
+import { smallTile } from './small-tile.js';
 
 /** Defines the tests of a kernel. */
 export function testInt8Rows(id: 'gemm_subgroup_matrix_i8' | 'gemm_dp4a_rows'): void {
@@ -39,6 +40,9 @@ export function testInt8Rows(id: 'gemm_subgroup_matrix_i8' | 'gemm_dp4a_rows'): 
     const problem = resolveProblem({ m: 1, n: 1, k: 64, format: 'mxfp4', activations: 'int8' });
     return kernel.variants(caps).filter((constants) => !refusal(kernel, constants, problem, caps));
   }
+
+  /** For what is not about variants. */
+  const smallest = () => smallTile(id, variants()[0]!);
 
   const FORMATS: readonly Partial<QuantizeOptions>[] = [
     {},
@@ -145,7 +149,7 @@ export function testInt8Rows(id: 'gemm_subgroup_matrix_i8' | 'gemm_dp4a_rows'): 
         for (let row = 0; row < cols; row++) x[row * cols + row] = 127 * xScale(row);
         // With a bias of zeros and in parts of k, as products below are, which are multiplied by the same shader.
         const bias = new Float32Array(rows);
-        const constants = { ...variants()[0]!, SPLIT_K: partsOf(FORMATS.indexOf(options)) };
+        const constants = { ...smallest(), SPLIT_K: partsOf(FORMATS.indexOf(options)) };
         const { result, modules } = await multiply({ x, q, m: cols, bias }, constants, gpu);
         expect(modules).toContain(`formats/e2m1_int8_${decoder === 'halves' ? 'halves' : 'floats'}.wgsl`);
 
@@ -251,7 +255,7 @@ export function testInt8Rows(id: 'gemm_subgroup_matrix_i8' | 'gemm_dp4a_rows'): 
         const q = weightsOf(random, n, cols, options);
         const x = random.normals(m * cols);
         const bias = random.normals(n);
-        const error = await worst({ x, q, m, bias }, { ...variants()[0]!, SPLIT_K: partsOf(i) });
+        const error = await worst({ x, q, m, bias }, { ...smallest(), SPLIT_K: partsOf(i) });
         expect(error).toBeLessThanOrEqual(1);
         expect(error).toBeGreaterThan(0.001);
       });
@@ -302,7 +306,7 @@ export function testInt8Rows(id: 'gemm_subgroup_matrix_i8' | 'gemm_dp4a_rows'): 
     const c = exactCase(9, 12, 160);
     const expected = exactSums(c);
     for (const SPLIT_K of [3, 7]) {
-      const { result } = await multiply(c, { ...variants()[0]!, SPLIT_K });
+      const { result } = await multiply(c, { ...smallest(), SPLIT_K });
       expect([...result], `${SPLIT_K} parts`).toEqual(expected);
     }
   });
@@ -316,18 +320,18 @@ export function testInt8Rows(id: 'gemm_subgroup_matrix_i8' | 'gemm_dp4a_rows'): 
       c.x[row * k + k - 3] = row % 2 ? 127 : -127;
     }
     // Signs are random, so that sums in quarters fit f32.
-    expect((await multiply(c, { ...variants()[0]!, SPLIT_K: 2 })).result).toEqual(
+    expect((await multiply(c, { ...smallest(), SPLIT_K: 2 })).result).toEqual(
       Float32Array.from(exactSums(c)),
     );
     const random = new Random(8);
     const q = weightsOf(random, 7, k, {});
     const x = random.normals(5 * k);
-    const error = await worst({ x, q, m: 5 }, variants()[0]!);
+    const error = await worst({ x, q, m: 5 }, smallest());
     expect(error).toBeLessThanOrEqual(1);
     expect(error).toBeGreaterThan(0.001);
     x[4500] = Number.NaN;
     x[2 * k + 4639] = Number.NEGATIVE_INFINITY;
-    const { result } = await multiply({ x, q, m: 5 }, variants()[0]!);
+    const { result } = await multiply({ x, q, m: 5 }, smallest());
     expect([...result].map(Number.isFinite)).toEqual(
       Array.from(result, (_, i) => ![0, 2].includes(Math.floor(i / 7))),
     );
@@ -335,7 +339,7 @@ export function testInt8Rows(id: 'gemm_subgroup_matrix_i8' | 'gemm_dp4a_rows'): 
 
   test('x in f16', async () => {
     const c = exactCase(6, 10, 256);
-    const { result, problem } = await multiply({ ...c, type: 'f16' }, variants()[0]!);
+    const { result, problem } = await multiply({ ...c, type: 'f16' }, smallest());
     expect([...result]).toEqual([...problemReference(c.x, c.q, problem).y]);
   });
 
@@ -351,7 +355,7 @@ export function testInt8Rows(id: 'gemm_subgroup_matrix_i8' | 'gemm_dp4a_rows'): 
       x[2 * k + 200] = Number.POSITIVE_INFINITY;
       x[3 * k + 100] = Number.NEGATIVE_INFINITY;
       for (const more of cases) {
-        const { result } = await multiply({ x, q: ones, m: 4 }, { ...variants()[0]!, ...more });
+        const { result } = await multiply({ x, q: ones, m: 4 }, { ...smallest(), ...more });
         for (const [i, value] of result.entries()) {
           if (Math.floor(i / 3) === 1) expect(value).toBeCloseTo(k, 3);
           else expect(value).toBeNaN();
@@ -365,7 +369,7 @@ export function testInt8Rows(id: 'gemm_subgroup_matrix_i8' | 'gemm_dp4a_rows'): 
       x.fill(2 ** -100, 2 * k, 3 * k);
       x.fill(2 ** -149, 3 * k, 4 * k);
       for (const more of cases) {
-        const { result } = await multiply({ x, q: ones, m: 4 }, { ...variants()[0]!, ...more });
+        const { result } = await multiply({ x, q: ones, m: 4 }, { ...smallest(), ...more });
         expect([...result.subarray(0, 3)]).toEqual([0, 0, 0]);
         for (const value of result.subarray(3, 6)) expect(value / 3e38).toBeCloseTo(1, 5);
         for (const value of result.subarray(6, 9)) expect(value / 2 ** -92).toBeCloseTo(1, 5);
@@ -377,7 +381,7 @@ export function testInt8Rows(id: 'gemm_subgroup_matrix_i8' | 'gemm_dp4a_rows'): 
   test('weights that lose too much as int8 are refused, unless nothing is known of them', () => {
     const { caps } = context.gpu;
     const shape = { m: 8, n: 8, k: 64, format: 'mxfp4', activations: 'int8' } as const;
-    const constants = variants()[0]!;
+    const constants = smallest();
     expect(refusal(kernel, constants, resolveProblem({ ...shape, int8Snr: 29 }), caps)).toContain('29.0 dB');
     expect(refusal(kernel, constants, resolveProblem({ ...shape, int8Snr: 31 }), caps)).toBeUndefined();
     expect(refusal(kernel, constants, resolveProblem(shape), caps)).toBeUndefined();
@@ -387,7 +391,7 @@ export function testInt8Rows(id: 'gemm_subgroup_matrix_i8' | 'gemm_dp4a_rows'): 
     const { caps } = context.gpu;
     const refused = (k: number) => {
       const problem = resolveProblem({ m: 8, n: 8, k, format: 'mxfp4', activations: 'int8' });
-      return refusal(kernel, variants()[0]!, problem, caps);
+      return refusal(kernel, smallest(), problem, caps);
     };
     expect(INT8_MOST_K * 127 * 96).toBeLessThan(2 ** 31);
     expect(refused(INT8_MOST_K)).toBeUndefined();
