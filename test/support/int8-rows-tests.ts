@@ -242,7 +242,7 @@ export function testInt8Rows(id: 'gemm_subgroup_matrix_i8' | 'gemm_dp4a_rows'): 
 
   const SHAPES = [
     [5, 7],
-    [33, 20],
+    [33, 22],
     [18, 37],
   ] as const;
 
