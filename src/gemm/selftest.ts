@@ -35,6 +35,8 @@ export interface SelfTestOptions {
   seed?: number | undefined;
   /** Largest m, n and k; 300 by default. */
   maxSize?: number | undefined;
+  /** Largest m where that is less, for kernels that take few rows; `maxSize` by default. */
+  maxRows?: number | undefined;
   /** 'all' (default): the cases take every kernel's variants in turn. 'first': only the first, the smallest one. */
   variants?: 'all' | 'first' | undefined;
   /** Kernels to check; all by default. */
@@ -69,7 +71,15 @@ export interface SelfTestReport {
 
 /** Runs the check. Failures are reported, not thrown. */
 export async function selfTest(gpu: Gpu, options: SelfTestOptions = {}): Promise<SelfTestReport> {
-  const { cases = 100, seed = 1, maxSize = 300, variants = 'all', kernels, onProgress } = options;
+  const {
+    cases = 100,
+    seed = 1,
+    maxSize = 300,
+    maxRows = maxSize,
+    variants = 'all',
+    kernels,
+    onProgress,
+  } = options;
   const random = new Random(seed);
   const worst = Object.fromEntries(Object.keys(KERNELS).map((id) => [id, 0])) as Record<KernelId, number>;
   const labels = new Set<string>();
@@ -85,7 +95,7 @@ export async function selfTest(gpu: Gpu, options: SelfTestOptions = {}): Promise
       if (!formats.length) formats = shuffled(random, STORED_FORMATS);
       compiled = randomCompiled(random, formats.pop()!, maxSize);
     }
-    const shape = { ...compiled, m: random.integer(1, maxSize), n: random.integer(1, maxSize) };
+    const shape = { ...compiled, m: random.integer(1, maxRows), n: random.integer(1, maxSize) };
     const { q, x, m, bias, activations } = exact ? exactCase(random, shape) : realCase(random, shape, index);
     const references = new Map<string, ReferenceProduct>();
     const weights = await uploadWeights(gpu, q, { label: `self test ${index}` });
