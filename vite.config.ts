@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { playwright } from '@vitest/browser-playwright';
 import { defineConfig } from 'vitest/config';
 import { chromiumArgs } from './scripts/lib/chromium-args.mjs';
@@ -32,7 +33,13 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'cpu', include: ['test/cpu/**/*.test.ts'], environment: 'node' },
+        test: {
+          name: 'cpu',
+          include: ['test/cpu/**/*.test.ts'],
+          environment: 'node',
+          // Vitest leaves one core idle by itself.
+          maxWorkers: availableParallelism(),
+        },
       },
       {
         // Minutes, and gigabytes now and then: not part of `npm test`.
@@ -52,10 +59,11 @@ export default defineConfig({
           name: 'gpu',
           include: ['test/gpu/**/*.test.ts'],
           environment: 'node',
-          // A process per file: Dawn keeps its process alive, and a software GPU takes every core.
+          setupFiles: ['test/support/patient-polling.ts'],
+          // A process per file: Dawn keeps its process alive. Two at a time, as a software GPU compiles on one core.
           pool: 'forks',
-          fileParallelism: false,
-          testTimeout: 120_000,
+          maxWorkers: 2,
+          testTimeout: 300_000,
           hookTimeout: 120_000,
         },
       },
@@ -66,9 +74,10 @@ export default defineConfig({
           name: 'demo',
           include: ['test/demo/**/*.test.ts'],
           environment: 'node',
-          fileParallelism: false,
-          testTimeout: 60_000,
-          hookTimeout: 60_000,
+          globalSetup: ['test/support/build-demo.ts'],
+          maxWorkers: 2,
+          testTimeout: 180_000,
+          hookTimeout: 120_000,
         },
       },
       {

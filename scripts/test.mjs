@@ -2,8 +2,10 @@
  * Runs the tests: on the CPU, on every WebGPU adapter that Node can have on this machine, and in a
  * browser, the demo page too. Makes the machine ready first. Ends with `N passed, N failed, N skipped` over everything.
  *
- *   node scripts/test.mjs [cpu] [gpu] [swiftshader] [lavapipe] [system] [browser] [demo] [-- vitest arguments]
+ *   node scripts/test.mjs [cpu] [gpu] [swiftshader] [lavapipe] [system] [browser] [demo] [--sweep] [-- vitest arguments]
  *
+ * With `--sweep`, tests that are left to another adapter run on each, and those that take samples take everything: hours on
+ * software adapters.
  * A part that this machine cannot run is named with the reason; with REQUIRE_GPU=1 in the environment
  * it counts as a failure.
  */
@@ -33,7 +35,7 @@ const legs = {
 };
 const gpuLegs = ['swiftshader', 'lavapipe', 'system'];
 
-const { names, vitestArgs } = parseCommandLine(process.argv.slice(2));
+const { names, isSweep, vitestArgs } = parseCommandLine(process.argv.slice(2));
 const gpuRequired = process.env.REQUIRE_GPU === '1';
 const reports = mkdtempSync(join(tmpdir(), 'fp4-webgpu-test-'));
 try {
@@ -70,13 +72,13 @@ async function main() {
 async function runLeg(name, leg, title) {
   const start = performance.now();
   /** @type {Record<string, string>} */
-  const env = { REQUIRE_GPU: '1' };
+  const env = { REQUIRE_GPU: '1', ...(isSweep && { FP4_SWEEP: '1' }) };
   let node = hostNode;
   if (leg.adapter) {
     const adapter = findAdapter(leg.adapter);
     if (!adapter) return notRun(title, isExpected(leg.adapter), whyNoAdapter(leg.adapter));
     node = adapter.node;
-    Object.assign(env, adapter.env, { FP4_ADAPTER: adapter.id });
+    Object.assign(env, adapter.env, { FP4_ADAPTER: adapter.id, FP4_ADAPTERS: adaptersOfRun().join() });
   }
   if (leg.part === 'browser') {
     const chromium = findChromium();
@@ -96,6 +98,11 @@ async function runLeg(name, leg, title) {
   );
   const counts = readCounts(report, status, filter.length === 0);
   return { title, ...counts, seconds: (performance.now() - start) / 1000 };
+}
+
+/** The adapters that this run has tests on, so that what one of them proves need not be run on another. */
+function adaptersOfRun() {
+  return names.flatMap((name) => legs[name].adapter ?? []).filter((id) => id === 'system' || findAdapter(id));
 }
 
 /**
@@ -124,7 +131,8 @@ function whyNoAdapter(id) {
 /** @param {string[]} args */
 function parseCommandLine(args) {
   const separator = args.indexOf('--');
-  const chosen = separator < 0 ? args : args.slice(0, separator);
+  const own = separator < 0 ? args : args.slice(0, separator);
+  const chosen = own.filter((name) => name !== '--sweep');
   const expanded = new Set(chosen.flatMap((name) => (name === 'gpu' ? gpuLegs : [name])));
   const unknown = [...expanded].filter((name) => !(name in legs));
   if (unknown.length > 0) {
@@ -134,6 +142,7 @@ function parseCommandLine(args) {
     process.exit(2);
   }
   return {
+    isSweep: own.includes('--sweep'),
     names: Object.keys(legs).filter((name) => expanded.size === 0 || expanded.has(name)),
     vitestArgs: separator < 0 ? [] : args.slice(separator + 1),
   };

@@ -1,11 +1,12 @@
 /** The adapters that Dawn can be run on under Node, and how a Node process is started on each. */
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { architecture } from './apt.mjs';
 import { swiftshaderIcd } from './browser.mjs';
 import { capture } from './exec.mjs';
 import { lavapipeIcd, lavapipeNode, lavapipeStamp } from './lavapipe.mjs';
-import { hostNode, inNodeModules } from './paths.mjs';
+import { cacheDir, hostNode, inNodeModules } from './paths.mjs';
 
 /**
  * @typedef {'swiftshader' | 'lavapipe' | 'system'} AdapterId
@@ -27,7 +28,10 @@ const makers = {
   },
   lavapipe() {
     if (!lavapipeStamp()) return null;
-    return { node: lavapipeNode, env: { ...driverEnv(lavapipeIcd), FP4_HOST_NODE: hostNode } };
+    // Mesa keeps what it has compiled below HOME, which not every machine that tests has.
+    const shaders = process.env.MESA_SHADER_CACHE_DIR ?? join(cacheDir, 'shaders');
+    const env = { ...driverEnv(lavapipeIcd), FP4_HOST_NODE: hostNode, MESA_SHADER_CACHE_DIR: shaders };
+    return { node: lavapipeNode, env };
   },
   /** The machine's own GPU, unless what its drivers offer is another software adapter. */
   system() {

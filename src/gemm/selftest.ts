@@ -25,12 +25,18 @@ import { errorBound, problemReference, type ReferenceProduct } from './reference
 import { uploadWeights } from './weights.js';
 
 export interface SelfTestOptions {
-  /** Random problems; 100 by default. Each is given to every kernel, with one variant and one kind of activations of each in turn. */
+  /**
+   * Random problems; 100 by default. They come in pairs of the same format and k, exact and real, which share their compiled
+   * kernels: each pair is given to every kernel, with one variant and one kind of activations of each in turn. Formats come
+   * each once in random order, then each once again.
+   */
   cases?: number | undefined;
   /** 1 by default. */
   seed?: number | undefined;
   /** Largest m, n and k; 300 by default. */
   maxSize?: number | undefined;
+  /** Largest m where that is less, for kernels that take few rows; `maxSize` by default. */
+  maxRows?: number | undefined;
   /** 'all' (default): the cases take every kernel's variants in turn. 'first': only the first, the smallest one. */
   variants?: 'all' | 'first' | undefined;
   /** Kernels to check; all by default. */
@@ -65,7 +71,15 @@ export interface SelfTestReport {
 
 /** Runs the check. Failures are reported, not thrown. */
 export async function selfTest(gpu: Gpu, options: SelfTestOptions = {}): Promise<SelfTestReport> {
-  const { cases = 100, seed = 1, maxSize = 300, variants = 'all', kernels, onProgress } = options;
+  const {
+    cases = 100,
+    seed = 1,
+    maxSize = 300,
+    maxRows = maxSize,
+    variants = 'all',
+    kernels,
+    onProgress,
+  } = options;
   const random = new Random(seed);
   const worst = Object.fromEntries(Object.keys(KERNELS).map((id) => [id, 0])) as Record<KernelId, number>;
   const labels = new Set<string>();
@@ -73,11 +87,16 @@ export async function selfTest(gpu: Gpu, options: SelfTestOptions = {}): Promise
   let products = 0;
   let exactProducts = 0;
 
+  let formats: StoredFormat[] = [];
+  let compiled: Compiled | undefined;
   for (let index = 0; index < cases; index++) {
     const exact = index % 2 === 0;
-    const { q, x, m, bias, activations } = exact
-      ? exactCase(random, maxSize)
-      : realCase(random, maxSize, index);
+    if (exact || !compiled) {
+      if (!formats.length) formats = shuffled(random, STORED_FORMATS);
+      compiled = randomCompiled(random, formats.pop()!, maxSize);
+    }
+    const shape = { ...compiled, m: random.integer(1, maxRows), n: random.integer(1, maxSize) };
+    const { q, x, m, bias, activations } = exact ? exactCase(random, shape) : realCase(random, shape, index);
     const references = new Map<string, ReferenceProduct>();
     const weights = await uploadWeights(gpu, q, { label: `self test ${index}` });
     for (const kernel of Object.values(KERNELS).filter(({ id }) => kernels?.includes(id) ?? true)) {
@@ -137,23 +156,45 @@ interface Case {
   activations: readonly Activations[];
 }
 
-interface Shape {
+interface StoredFormat {
   format: Format;
   blockSize: 16 | 32;
   macroSize: MacroSize | undefined;
-  m: number;
-  n: number;
-  k: number;
 }
 
-function randomShape(random: Random, maxSize: number): Shape {
-  const format = random.pick<Format>(['mxfp4', 'nvfp4']);
-  const blockSize = random.pick(FORMATS[format].blockSizes) as 16 | 32;
-  const macroSize = format === 'mxfp4' ? random.pick([undefined, ...MACRO_SIZES]) : undefined;
-  const m = random.integer(1, maxSize);
-  const n = random.integer(1, maxSize);
-  const k = blockSize * random.integer(1, Math.floor(maxSize / blockSize));
-  return { format, blockSize, macroSize, m, n, k };
+/** What kernels are compiled for. */
+interface Compiled extends StoredFormat {
+  k: number;
+  bias: boolean;
+}
+
+interface Shape extends Compiled {
+  m: number;
+  n: number;
+}
+
+const STORED_FORMATS: readonly StoredFormat[] = (['mxfp4', 'nvfp4'] as const).flatMap((format) =>
+  FORMATS[format].blockSizes.flatMap((blockSize) =>
+    (format === 'mxfp4' ? [undefined, ...MACRO_SIZES] : [undefined]).map((macroSize) => ({
+      format,
+      blockSize: blockSize as 16 | 32,
+      macroSize,
+    })),
+  ),
+);
+
+function shuffled<T>(random: Random, values: readonly T[]): T[] {
+  const result = [...values];
+  for (let i = result.length - 1; i > 0; i--) {
+    const other = random.integer(0, i);
+    [result[i], result[other]] = [result[other]!, result[i]!];
+  }
+  return result;
+}
+
+function randomCompiled(random: Random, stored: StoredFormat, maxSize: number): Compiled {
+  const k = stored.blockSize * random.integer(1, Math.floor(maxSize / stored.blockSize));
+  return { ...stored, k, bias: random.pick([false, true]) };
 }
 
 function randomMxfp4(random: Random, k: number, macroScales: readonly MacroScale[]): Activations {
@@ -171,8 +212,7 @@ function randomMxfp4(random: Random, k: number, macroScales: readonly MacroScale
  * sums stay below 2^24 of them for k ≤ 2^24 / (4 · 6 · 4 · 4), so that f32 holds every partial sum in any order.
  * MXFP4 holds these integers as they are, by any rule; nvfp4, macro factors and int8 scale them by fractions.
  */
-function exactCase(random: Random, maxSize: number): Case {
-  const { format, blockSize, macroSize, m, n, k } = randomShape(random, maxSize);
+function exactCase(random: Random, { format, blockSize, macroSize, m, n, k, bias }: Shape): Case {
   // 1/2, 1, 2, 4 in E8M0 and in E4M3.
   const scaleBytes = format === 'mxfp4' ? [126, 127, 128, 129] : [0x30, 0x38, 0x40, 0x48];
   const q: QuantizedMatrix = {
@@ -190,14 +230,17 @@ function exactCase(random: Random, maxSize: number): Case {
     q,
     m,
     x: random.integers(m * k, -4, 4),
-    bias: random.pick([undefined, random.integers(n, -64, 64)]),
+    bias: bias ? random.integers(n, -64, 64) : undefined,
     activations: [{ kind: 'float' }, randomMxfp4(random, k, ['none'])],
   };
 }
 
 /** Real numbers of several distributions, quantized by a random rule. */
-function realCase(random: Random, maxSize: number, index: number): Case {
-  const { format, blockSize, macroSize, m, n, k } = randomShape(random, maxSize);
+function realCase(
+  random: Random,
+  { format, blockSize, macroSize, m, n, k, bias }: Shape,
+  index: number,
+): Case {
   const heavyTailed = random.unit() < 0.3;
   const value = () => (heavyTailed ? random.normal() * 2 ** random.integer(-12, 12) : random.normal());
   const q = quantize(Float32Array.from({ length: n * k }, value), {
@@ -217,7 +260,7 @@ function realCase(random: Random, maxSize: number, index: number): Case {
     randomMxfp4(random, k, ['none', 'static', 'dynamic']),
     { kind: 'nvfp4', scaleRule: random.pick(SCALE_RULES.nvfp4) as NvScaleRule },
   ];
-  return { q, m, x, bias: random.pick([undefined, random.normals(n)]), activations };
+  return { q, m, x, bias: bias ? random.normals(n) : undefined, activations };
 }
 
 /** One line a person can read. */

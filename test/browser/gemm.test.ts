@@ -7,11 +7,11 @@ import { useGpu } from '../support/gpu.js';
 const context = useGpu();
 
 test('every kernel agrees with f64 on random problems', async () => {
-  const report = await selfTest(context.gpu, { cases: 12, maxSize: 120, variants: 'first' });
+  const report = await selfTest(context.gpu, { cases: 4, maxSize: 120, variants: 'first' });
   console.log(describeReport(report));
   expect(report.failures).toEqual([]);
   // gemv, gemm_tiled and gemm_dp4a, and gemm_dp4a_rows on the half whose x is not exact.
-  expect(report.products).toBe(42);
+  expect(report.products).toBe(14);
 }, 300_000);
 
 test("the README's example runs on a device that the page owns", async () => {

@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest';
 import { create, globals } from 'webgpu';
+import { createGemm, quantize, uploadWeights } from '../../src/index.js';
+import { openGpu } from '../support/gpu.js';
 
 // Set by scripts/test.mjs, which starts this file once on each adapter that the machine has.
 const expected = process.env.FP4_ADAPTER;
@@ -29,4 +31,13 @@ test.skipIf(!expected)(`Dawn runs on the adapter asked for: ${expected}`, async 
 
   const deviceObject = await adapter!.requestDevice();
   deviceObject.destroy();
+});
+
+test.skipIf(expected !== 'swiftshader')('y in f16 is refused where the device lacks it', async () => {
+  const gpu = await openGpu();
+  const values = Float32Array.from({ length: 32 }, (_, i) => i);
+  using weights = await uploadWeights(gpu, quantize(values, { rows: 1, cols: 32, format: 'mxfp4' }));
+  await expect(createGemm(gpu, { m: 1, weights, y: 'f16' })).rejects.toThrow(/lacks f16/);
+  await expect(createGemm(gpu, { m: 1, weights, x: 'f16', y: 'f16' })).rejects.toThrow(/lacks f16/);
+  gpu.destroy();
 });

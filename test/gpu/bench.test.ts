@@ -9,7 +9,7 @@ import { Collector, type Progress, run } from '../../bench/run.js';
 import type { Ceilings, PeerRow, PlanRow, Row } from '../../bench/schema.js';
 import { adapterId, useGpu } from '../support/gpu.js';
 
-const context = useGpu();
+const context = useGpu({ leftTo: 'lavapipe', what: 'the benchmark' });
 const quick = { samples: 2, sampleSeconds: 0 };
 
 function collect() {

@@ -9,7 +9,7 @@ import { type GemmCommandOptions, gemm } from '../../src/cli/gemm.js';
 import { selftest } from '../../src/cli/selftest.js';
 import { useGpu } from '../support/gpu.js';
 
-useGpu();
+useGpu({ leftTo: 'lavapipe', what: 'the command line' });
 const model = resolve(import.meta.dirname, '../../../shared/models/dictionary-lm');
 
 let printed: string[] = [];
@@ -154,7 +154,7 @@ test('doctor names the adapter, its tiers and limits', async () => {
 
 test('selftest --layers prints a line for each layer and format, and refuses what it does not know', async () => {
   const options = { cases: 1, maxSize: 1, seed: 1, layers: true, plans: 'first' } as const;
-  const small = { ...options, models: ['gpt-oss-20b'], formats: ['mxfp4'], m: [1], scaleDown: 48 };
+  const small = { ...options, models: ['gpt-oss-20b'], formats: ['mxfp4'], m: [1], scaleDown: 96 };
   await selftest(small);
   const lines = printed.slice(1, -1);
   expect(lines.length).toBe(7);

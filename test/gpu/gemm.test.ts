@@ -6,6 +6,7 @@ import { BufferUsage } from '../../src/gpu/constants.js';
 import {
   candidatePlans,
   createGemm,
+  type GemmPlan,
   type GpuWeights,
   gpuFromDevice,
   InvalidArgumentError,
@@ -18,10 +19,10 @@ import {
   referenceProduct,
   uploadWeights,
 } from '../../src/index.js';
-import { useGpu } from '../support/gpu.js';
+import { isSweep, useGpu } from '../support/gpu.js';
 import { Random } from '../support/random.js';
 
-const context = useGpu();
+const context = useGpu({ leftTo: 'lavapipe', what: 'the public way to multiply' });
 const random = new Random(2);
 
 function matrix(
@@ -129,7 +130,10 @@ test('NaN in a row of x stays in that row, also where k ends inside a step along
   using weights = await uploadWeights(gpu, q);
   const x = random.normals(m * k).fill(Number.NaN, k, 2 * k);
   const candidates = candidatePlans(problemOf(weights, { m }), gpu.caps);
-  const tiled = candidates.filter(({ kernel }) => kernel === 'gemm_tiled');
+  // How k ends depends on the step along it alone, and each tile takes a software adapter seconds to compile.
+  const all = candidates.filter(({ kernel }) => kernel === 'gemm_tiled');
+  const step = ({ constants }: GemmPlan) => constants.TILE_K;
+  const tiled = isSweep ? all : all.filter((plan, i) => all.findIndex((p) => step(p) === step(plan)) === i);
   // One of them takes steps of 32.
   expect(tiled.some(({ constants }) => k % constants.TILE_K! !== 0)).toBe(true);
   for (const plan of tiled) {

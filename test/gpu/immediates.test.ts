@@ -15,10 +15,11 @@ import {
   uploadWeights,
   weightsFromQuantized,
 } from '../../src/index.js';
-import { adapterId, useGpu } from '../support/gpu.js';
+import { adapterId, isLeftTo, isSweep, useGpu } from '../support/gpu.js';
 import { Random } from '../support/random.js';
 
 const context = useGpu();
+const isLeft = isLeftTo('lavapipe', 'products with and without immediates');
 const random = new Random(41);
 
 /** The same device, counting the buffers made on it that are uniform. */
@@ -54,8 +55,11 @@ const CASES: readonly (readonly [
   ['f16, where the device multiplies it', { format: 'nvfp4' }, { m: 70 }],
 ];
 
-describe('gives the same product, and makes no uniform buffer', () => {
-  test.each(CASES)('%s', async (_, matrix, { m, ...options }) => {
+describe.skipIf(isLeft)('gives the same product, and makes no uniform buffer', () => {
+  // On software adapters, which compile both ways of the larger kernels for a minute, the self test of every kernel with problems
+  // in uniform buffers has to do for those.
+  const cases = adapterId() === 'system' || isSweep ? CASES : CASES.filter(([, , { m }]) => m < 70);
+  test.each(cases)('%s', async (_, matrix, { m, ...options }) => {
     const values = random.normals(40 * 160);
     const x = random.normals(m * 160);
     const q = quantize(values, { rows: 40, cols: 160, ...matrix });
@@ -92,7 +96,7 @@ describe('gives the same product, and makes no uniform buffer', () => {
   });
 });
 
-test('a tensor scale that only the GPU knows stays in a uniform buffer', async () => {
+test.skipIf(isLeft)('a tensor scale that only the GPU knows stays in a uniform buffer', async () => {
   const values = random.normals(16 * 64).map((value) => value * 100);
   const x = random.normals(2 * 64);
   const options = { rows: 16, cols: 64, format: 'nvfp4' } as const;
@@ -107,7 +111,7 @@ test('a tensor scale that only the GPU knows stays in a uniform buffer', async (
   expect(uniforms()).toBe(before + 1);
 });
 
-test('products of different shapes take turns in a pass', async () => {
+test.skipIf(isLeft)('products of different shapes take turns in a pass', async () => {
   const { gpu } = context;
   const shapes = [
     [3, 8],

@@ -6,7 +6,7 @@ import { describeReport, selfTest } from '../../src/gemm/selftest.js';
 import { getPipeline } from '../../src/gpu/pipeline.js';
 import { composeShader } from '../../src/gpu/shader.js';
 import { KERNELS, type KernelId, planWith, ShaderError } from '../../src/index.js';
-import { adapterId, useGpu } from '../support/gpu.js';
+import { adapterId, isLeftTo, isSweep, useGpu } from '../support/gpu.js';
 
 const context = useGpu();
 
@@ -22,105 +22,122 @@ const WEIGHTS: Pick<GemmProblem, 'format' | 'blockSize' | 'macroSize'>[] = [
   ]),
 ];
 
-describe.each(Object.values(KERNELS).map((kernel) => [kernel.id, kernel] as const))('%s', (_, kernel) => {
-  test.each(WEIGHTS.map((weights) => [formatLabel(weights), weights] as const))(
-    'compiles for %s',
-    async (_, weights) => {
-      const { device, caps } = context.gpu;
-      const shape = resolveProblem({ m: 5, n: 7, k: 64, ...weights, activations: kernel.activations[0]! });
-      const able = kernel.variants(caps).filter((constants) => !refusal(kernel, constants, shape, caps));
-      // SwiftShader has no matrices; lavapipe and GPUs have to run every kernel.
-      if (thorough) expect(able.length, 'variants that this adapter can run').toBeGreaterThan(0);
-      const probe = await context.gpu.probe();
-      const source = await context.gpu.uniformSource();
-      // Ten seconds a format there, and lavapipe compiles them all.
-      if (adapterId() === 'swiftshader' && kernel.id === 'gemm_dp4a_rows' && weights.format !== 'nvfp4') {
-        return;
-      }
-      // Where compiling takes long, all variants for one format, and all formats for one variant.
-      const many = kernel.id.includes('matrix') || able.length > 9;
-      const slow = !thorough || (adapterId() === 'lavapipe' && many);
-      const every = thorough && (!slow || formatLabel(weights) === 'mxfp4-mbs128');
-      for (const constants of every ? able : able.slice(0, 1)) {
-        // The epilogue is the same text for all variants.
-        for (const bias of constants === able[0] && !slow ? [false, true] : [true]) {
-          const problem = { ...shape, bias };
-          expect(planWith(kernel.id, constants, problem, caps).label).toContain(kernel.id);
-          await getPipeline(device, composeShader(describeShader(kernel, constants, problem, probe, source)));
+const compilations = Object.values(KERNELS).map((kernel) => [kernel.id, kernel] as const);
+describe.skipIf(isLeftTo('lavapipe', 'compilations of every variant')).each(compilations)(
+  '%s',
+  (_, kernel) => {
+    test.each(WEIGHTS.map((weights) => [formatLabel(weights), weights] as const))(
+      'compiles for %s',
+      async (_, weights) => {
+        const { device, caps } = context.gpu;
+        const shape = resolveProblem({ m: 5, n: 7, k: 64, ...weights, activations: kernel.activations[0]! });
+        const able = kernel.variants(caps).filter((constants) => !refusal(kernel, constants, shape, caps));
+        // SwiftShader has no matrices; lavapipe and GPUs have to run every kernel.
+        if (thorough) expect(able.length, 'variants that this adapter can run').toBeGreaterThan(0);
+        const probe = await context.gpu.probe();
+        const source = await context.gpu.uniformSource();
+        // Ten seconds a format there, and lavapipe compiles them all.
+        if (adapterId() === 'swiftshader' && kernel.id === 'gemm_dp4a_rows' && weights.format !== 'nvfp4') {
+          return;
         }
-      }
-    },
-  );
-});
+        // Where compiling takes long, all variants for one format, and all formats for one variant.
+        const many = kernel.id.includes('matrix') || able.length > 9;
+        const slow = !thorough || (adapterId() === 'lavapipe' && many);
+        const every = thorough && (!slow || formatLabel(weights) === 'mxfp4-mbs128');
+        for (const constants of every ? able : able.slice(0, 1)) {
+          // The epilogue is the same text for all variants.
+          for (const bias of constants === able[0] && !slow ? [false, true] : [true]) {
+            const problem = { ...shape, bias };
+            expect(planWith(kernel.id, constants, problem, caps).label).toContain(kernel.id);
+            await getPipeline(
+              device,
+              composeShader(describeShader(kernel, constants, problem, probe, source)),
+            );
+          }
+        }
+      },
+    );
+  },
+);
 
-// A software adapter compiles each kernel on subgroup matrices for seconds: fewer of them have to do there.
 const ids = Object.keys(KERNELS) as KernelId[];
 const quick = ids.filter((id) => !id.includes('matrix'));
 
-test.each([
-  [
-    '',
-    quick,
-    thorough ? { cases: 120, maxSize: 200 } : { cases: 16, maxSize: 100, variants: 'first' as const },
-  ],
-  [
-    'subgroup matrices',
-    ids.filter((id) => !quick.includes(id)),
-    { cases: adapterId() === 'lavapipe' ? 8 : 200, maxSize: 64 },
-  ],
-])(
-  'agrees with f64 on random problems, bit for bit on exact ones: %s',
-  async (_, kernels, options) => {
+const isInt8Only = (id: KernelId) => KERNELS[id].activations.every((kind) => kind === 'int8');
+/** Kernels on integers have files of their own, which run every variant and format. */
+const hasOwnFile = (id: KernelId) => KERNELS[id].activations.includes('int8');
+
+/**
+ * A software adapter compiles for seconds, a large tile on matrices for half a minute. On lavapipe each quick kernel has two
+ * cases for each of its variants and for each format, the others have eight; SwiftShader has some for the smallest variants.
+ */
+function casesOf(id: KernelId) {
+  const isQuick = quick.includes(id);
+  const maxSize = isQuick ? 200 : 64;
+  // One fragment of rows is all that this kernel takes.
+  const maxRows = id === 'gemm_subgroup_matrix_skinny' ? 8 : maxSize;
+  if (adapterId() === 'swiftshader') return { cases: 4, maxSize: 100, variants: 'first' as const };
+  if (adapterId() !== 'lavapipe' || isSweep) return { cases: isQuick ? 120 : 200, maxSize, maxRows };
+  if (hasOwnFile(id)) return { cases: 4, maxSize };
+  const variants = KERNELS[id].variants(context.gpu.caps).length;
+  return { cases: isQuick ? 2 * Math.max(variants, WEIGHTS.length) : 8, maxSize, maxRows };
+}
+
+test.for(ids)(
+  '%s agrees with f64 on random problems, bit for bit on exact ones',
+  { timeout: 600_000 },
+  async (id, { skip }) => {
     const { caps } = context.gpu;
-    const runnable = kernels.filter((id) =>
-      KERNELS[id].variants(caps).some((c) => {
-        const problem = {
-          m: 1,
-          n: 1,
-          k: 32,
-          format: 'mxfp4',
-          activations: KERNELS[id].activations[0]!,
-        } as const;
-        return !refusal(KERNELS[id], c, resolveProblem(problem), caps);
-      }),
-    );
+    const kernel = KERNELS[id];
+    const activations = kernel.activations[0]!;
+    const problem = resolveProblem({ m: 1, n: 1, k: 32, format: 'mxfp4', activations });
+    const able = kernel.variants(caps).filter((constants) => !refusal(kernel, constants, problem, caps));
     // lavapipe has every tier; SwiftShader has no matrices.
-    if (adapterId() === 'lavapipe') expect(runnable).toEqual(kernels);
-    if (!runnable.length) return;
-    const report = await selfTest(context.gpu, { seed: 1, kernels, ...options });
+    if (adapterId() === 'lavapipe') expect(able).not.toEqual([]);
+    if (!able.length) skip('the adapter cannot run it');
+    const options = casesOf(id);
+    const report = await selfTest(context.gpu, { seed: 1, kernels: [id], ...options });
     console.log(describeReport(report));
     expect(report.failures).toEqual([]);
     // Every other case is exact, but for kernels that round x to int8, which are never.
-    expect(report.exactProducts).toBeGreaterThan(report.products / 5);
-    // A report that checked nothing, or whose bounds are far too wide or were not reached at all, proves nothing.
-    expect(ids.filter((id) => report.kernels.some((label) => label.startsWith(`${id}.`)))).toEqual(runnable);
-    for (const fraction of runnable.map((id) => report.worst[id])) {
-      expect(fraction).toBeGreaterThan(0.005);
-      expect(fraction).toBeLessThanOrEqual(1);
+    if (!isInt8Only(id)) {
+      expect(report.exactProducts).toBeGreaterThan(report.products / 3);
     }
+    if (thorough && quick.includes(id) && !hasOwnFile(id)) {
+      const labels = able.map((constants) => kernel.tileLabel(constants));
+      const missing = labels.filter((label) => !report.kernels.some((name) => name.includes(label)));
+      expect(missing, 'variants that were not run').toEqual([]);
+    }
+    // A report that checked nothing, or whose bounds are far too wide or were not reached at all, proves nothing.
+    expect(report.products).toBeGreaterThanOrEqual(options.cases / 2);
+    expect(report.worst[id]).toBeGreaterThan(0.005);
+    expect(report.worst[id]).toBeLessThanOrEqual(1);
+  },
+);
+
+test.skipIf(isLeftTo('lavapipe', 'other ways of decoding'))(
+  'decoding that does not rely on subnormal halves is right too, and so are problems in uniform buffers',
+  async () => {
+    const cautious = Object.create(context.gpu, {
+      probe: { value: async () => ({ f16Subnormals: false, immediates: false }) },
+    });
+    const options = { seed: 4, variants: 'first' as const };
+    const quickCases = adapterId() === 'system' || isSweep ? 20 : 6;
+    const some = await selfTest(cautious, { ...options, kernels: quick, cases: quickCases, maxSize: 100 });
+    expect(some.failures).toEqual([]);
+    expect(some.products).toBeGreaterThanOrEqual(2 * quickCases);
+    const { tiers } = context.gpu.caps;
+    const matrices = ids.filter(
+      (id) => !quick.includes(id) && KERNELS[id].tiers.every((tier) => tiers.includes(tier)),
+    );
+    if (!matrices.length) return;
+    const cases = adapterId() === 'lavapipe' ? 2 : 20;
+    const others = await selfTest(cautious, { ...options, kernels: matrices, cases, maxSize: 64 });
+    expect(others.failures).toEqual([]);
+    expect(others.products).toBeGreaterThanOrEqual(2 * cases);
   },
   600_000,
 );
-
-test('decoding that does not rely on subnormal halves is right too, and so are problems in uniform buffers', async () => {
-  const cautious = Object.create(context.gpu, {
-    probe: { value: async () => ({ f16Subnormals: false, immediates: false }) },
-  });
-  const options = { seed: 4, variants: 'first' as const };
-  const quickCases = thorough ? 20 : 8;
-  const some = await selfTest(cautious, { ...options, kernels: quick, cases: quickCases, maxSize: 100 });
-  expect(some.failures).toEqual([]);
-  expect(some.products).toBeGreaterThanOrEqual(2 * quickCases);
-  const { tiers } = context.gpu.caps;
-  const matrices = ids.filter(
-    (id) => !quick.includes(id) && KERNELS[id].tiers.every((tier) => tiers.includes(tier)),
-  );
-  if (!matrices.length) return;
-  const cases = adapterId() === 'lavapipe' ? 2 : 20;
-  const others = await selfTest(cautious, { ...options, kernels: matrices, cases, maxSize: 64 });
-  expect(others.failures).toEqual([]);
-  expect(others.products).toBeGreaterThanOrEqual(2 * cases);
-}, 600_000);
 
 test('a shader that does not compile says where, in which file, and shows the composed source', async () => {
   const shader = composeShader({
@@ -157,13 +174,18 @@ test('a failed compilation is not remembered, a successful one is shared', async
   expect(getPipeline(device, main(''))).toBe(getPipeline(device, main('')));
 });
 
-test('the self test finds a kernel that is wrong', async () => {
-  // The same check on a GPU whose results are off by one part in a thousand in one element.
-  const { failures, products } = await selfTest(tamperedGpu(), { cases: 1, maxSize: 40, variants: 'first' });
-  // The first case is exact: a bound for int8 would let such an error pass.
-  expect(failures.length).toBe(products);
-  expect(failures[0]!.what).toContain('seed 1, case 0');
-}, 300_000);
+test.skipIf(isLeftTo('lavapipe', 'the self test of the self test'))(
+  'the self test finds a kernel that is wrong',
+  async () => {
+    // The same check on a GPU whose results are off by one part in a thousand in one element.
+    const options = { cases: 1, maxSize: 40, variants: 'first', kernels: ['gemv', 'gemm_tiled'] } as const;
+    const { failures, products } = await selfTest(tamperedGpu(), options);
+    // The first case is exact: a bound for int8 would let such an error pass.
+    expect(failures.length).toBe(products);
+    expect(failures[0]!.what).toContain('seed 1, case 0');
+  },
+  300_000,
+);
 
 /** The same device, but every buffer that is read back has its first value changed. */
 function tamperedGpu() {

@@ -5,7 +5,7 @@ import { describeLayerReport, LAYER_FORMATS, layersSelfTest } from '../../src/ge
 import { type Gpu, UnsupportedError } from '../../src/index.js';
 import { adapterId, useGpu } from '../support/gpu.js';
 
-const context = useGpu();
+const context = useGpu({ leftTo: 'lavapipe', what: 'the check of layers' });
 // Software adapters compile each kernel for seconds, once for each format and k.
 const software = ['swiftshader', 'lavapipe'].includes(adapterId() ?? '');
 const nvfp4 = [LAYER_FORMATS.nvfp4!];

@@ -19,7 +19,7 @@ import {
 import { openGpu, useGpu } from '../support/gpu.js';
 import { Random } from '../support/random.js';
 
-const context = useGpu();
+const context = useGpu({ leftTo: 'lavapipe', what: 'what is left behind' });
 const random = new Random(12);
 const q = quantize(random.normals(64 * 96), { rows: 64, cols: 96, format: 'nvfp4' });
 const shader = (label: string) =>

@@ -13,15 +13,16 @@ import {
   uploadWeights,
   weightsFromQuantized,
 } from '../../src/index.js';
-import { adapterId, useGpu } from '../support/gpu.js';
+import { adapterId, isSweep, useGpu } from '../support/gpu.js';
 import { Random } from '../support/random.js';
 
 // Every kernel is compiled for these weights alone.
 vi.setConfig({ testTimeout: 300_000 });
 
-const context = useGpu();
+const context = useGpu({ leftTo: 'lavapipe', what: 'NaN in weights' });
 const random = new Random(51);
 const thorough = adapterId() !== 'swiftshader';
+const isSoftware = adapterId() !== 'system';
 
 const [ROWS, COLS] = [70, 160];
 /** Rows that are not numbers, and by which value of theirs. */
@@ -63,7 +64,9 @@ test.each([
     const own = candidatePlans(problem, caps).filter(({ kernel }) =>
       KERNELS[kernel].activations.includes(activations),
     );
-    for (const plan of firsts(own)) {
+    // Every kernel in one format, and every format in one kernel of each kind: the one does not depend on the other.
+    const tried = isSweep || !isSoftware || options.format === 'nvfp4' ? firsts(own) : own.slice(0, 1);
+    for (const plan of tried) {
       const bias = plan === own[0] ? random.normals(ROWS) : undefined;
       const y = await matmul(gpu, x, weights, { m, activations, plan, bias });
       const wrong = [...y.keys()].filter((i) => Number.isNaN(y[i]!) !== BAD.has(i % ROWS));
@@ -76,6 +79,7 @@ test.each([
       expect(differ.slice(0, 5), `${plan.label}: indices of y`).toEqual([]);
     }
   }
-  expect(kernels.size).toBeGreaterThanOrEqual(3);
-  if (adapterId() === 'lavapipe') expect([...kernels].sort()).toEqual(Object.keys(KERNELS).sort());
+  expect(kernels.size).toBeGreaterThanOrEqual(2);
+  if (adapterId() === 'lavapipe' && options.format === 'nvfp4')
+    expect([...kernels].sort()).toEqual(Object.keys(KERNELS).sort());
 });

@@ -7,7 +7,7 @@ import { type QuantizeCommandOptions, quantizeModel } from '../../src/cli/quanti
 import { useGpu } from '../support/gpu.js';
 import { smallModel, writeModel } from '../support/model-folder.js';
 
-useGpu();
+useGpu({ leftTo: 'lavapipe', what: 'quantized models' });
 
 let folder: string;
 let model: string;

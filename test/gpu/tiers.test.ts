@@ -14,7 +14,7 @@ import {
 import { adapterId, useGpu } from '../support/gpu.js';
 import { Random } from '../support/random.js';
 
-const context = useGpu();
+const context = useGpu({ leftTo: 'lavapipe', what: 'plans without some features' });
 const random = new Random(6);
 const thorough = adapterId() !== 'swiftshader';
 

@@ -14,7 +14,7 @@ import {
 } from '../../src/index.js';
 import { adapterId, useGpu } from '../support/gpu.js';
 
-const context = useGpu();
+const context = useGpu({ leftTo: 'lavapipe', what: 'tuning' });
 // Kernels on f16 matrices take a software adapter minutes to compile in all variants; precision leaves them out there.
 const precision = adapterId() === 'lavapipe' ? 'f32' : 'f16';
 const problem: GemmProblemOptions = {

@@ -27,7 +27,7 @@ import { useGpu } from '../support/gpu.js';
 import { toHalf } from '../support/half.js';
 import { Random } from '../support/random.js';
 
-const context = useGpu();
+const context = useGpu({ leftTo: 'lavapipe', what: 'weights in parts' });
 const random = new Random(31);
 
 type Options = Omit<QuantizeOptions, 'rows' | 'cols'>;

@@ -1,15 +1,8 @@
 /** The built demo page in headless Chromium. */
-import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
-import { promisify } from 'node:util';
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright';
-import { afterAll, afterEach, beforeAll, expect } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, inject } from 'vitest';
 import { type StaticServer, serve } from '../../bench/static-server.js';
 import { chromiumArgs } from '../../scripts/lib/chromium-args.mjs';
-
-const root = resolve(import.meta.dirname, '../..');
 
 export interface OpenOptions extends BrowserContextOptions {
   /** Settings as the address has them, without the #. */
@@ -25,21 +18,15 @@ export interface Demo {
   open(options?: OpenOptions): Promise<Page>;
 }
 
-/** Builds and serves the page for the tests of a file. */
+/** Serves the page, which is built once for all files, for the tests of one. */
 export function useDemo(): Demo {
-  const folder = mkdtempSync(join(tmpdir(), 'fp4-webgpu-demo-'));
+  const folder = inject('demoFolder');
   const pages: Page[] = [];
   const mistakes: string[] = [];
   let server: StaticServer;
   let browser: Browser;
 
   beforeAll(async () => {
-    // In a process of its own: the test runner transforms Vite, and parts of Vite's own text go into the page.
-    const vite = join(root, 'node_modules/vite/bin/vite.js');
-    const options = ['--outDir', folder, '--emptyOutDir', '--logLevel', 'error'];
-    await promisify(execFile)(process.execPath, [vite, 'build', '-c', 'demo/vite.config.ts', ...options], {
-      cwd: root,
-    });
     server = await serve({ '/': folder });
     const executablePath = process.env.CHROMIUM_PATH;
     const system = process.env.FP4_BROWSER_ADAPTER === 'system' || process.platform !== 'linux';
@@ -57,7 +44,6 @@ export function useDemo(): Demo {
   afterAll(async () => {
     await browser?.close();
     server?.close();
-    rmSync(folder, { recursive: true, force: true });
   });
 
   return {
@@ -66,7 +52,8 @@ export function useDemo(): Demo {
       const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
       const page = await context.newPage();
       pages.push(page);
-      page.setDefaultTimeout(20_000);
+      // Others may have the cores.
+      page.setDefaultTimeout(60_000);
       page.on('pageerror', (error) => void mistakes.push(error.message));
       page.on('request', (request) => {
         if (!/^(blob|data):/.test(request.url()) && !request.url().startsWith(server.url))
