@@ -154,7 +154,7 @@ test('doctor names the adapter, its tiers and limits', async () => {
 
 test('selftest --layers prints a line for each layer and format, and refuses what it does not know', async () => {
   const options = { cases: 1, maxSize: 1, seed: 1, layers: true, plans: 'first' } as const;
-  const small = { ...options, models: ['gpt-oss-20b'], formats: ['mxfp4'], m: [1], scaleDown: 96 };
+  const small = { ...options, models: ['gpt-oss-20b'], formats: ['mxfp4'], m: [1], scaleDown: 48 };
   await selftest(small);
   const lines = printed.slice(1, -1);
   expect(lines.length).toBe(7);
