@@ -23,7 +23,7 @@ export const gemmDp4aRows: Kernel = {
   refuse: (_c, p) => refuseInt8Rows(p),
   tileLabel: (c) => `${c.TILE_M}x${c.TILE_N}x${c.TILE_K}.${c.THREAD_M}x${c.THREAD_N}`,
   threads,
-  sharedBytes: (c) => c.BUFFERS! * (c.TILE_M! + c.TILE_N! + 8 / vectors(c)) * c.TILE_K! + c.TILE_M! * 4,
+  sharedBytes: (c) => (c.TILE_M! + c.TILE_N! + 8 / vectors(c)) * c.TILE_K! + c.TILE_M! * 4,
   workgroups: (c, p) => ({ x: Math.ceil(p.m / c.TILE_M!), y: Math.ceil(p.n / c.TILE_N!), z: c.SPLIT_K! }),
   foldsX: false,
   operand: (c) => ({ kind: 'int8-rows', tileM: c.TILE_M!, tileK: c.TILE_K! }),

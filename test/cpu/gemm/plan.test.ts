@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { refusal } from '../../../src/gemm/kernels/index.js';
+import { resolveProblem } from '../../../src/gemm/problem.js';
 import {
   type Caps,
   type GemmProblemOptions,
@@ -151,6 +153,20 @@ describe('planGemm', () => {
       // Parts of 128 columns at least.
       expect(planGemm(problem(128, 1024, 512), matrices).constants.SPLIT_K).toBe(4);
       expect(plan(128).reason).toMatch(/k in 4 parts to have 128 workgroups/);
+    });
+
+    test('every variant of every kernel says in numbers what it takes', () => {
+      for (const kernel of Object.values(KERNELS)) {
+        const variants = kernel.variants(matrices);
+        expect(variants.length, kernel.id).toBeGreaterThan(0);
+        for (const c of variants) {
+          expect(kernel.threads(c), kernel.id).toBeGreaterThan(0);
+          expect(Number.isInteger(kernel.sharedBytes(c)), `${kernel.id}.${kernel.tileLabel(c)}`).toBe(true);
+          const none = { ...matrices, limits: { ...matrices.limits, maxComputeWorkgroupStorageSize: 0 } };
+          const p = resolveProblem({ ...problem(1, 64, 128), activations: kernel.activations[0]! });
+          expect(refusal(kernel, c, p, none), kernel.id).toMatch(/workgroup memory/);
+        }
+      }
     });
 
     test('few rows: small workgroups where they fill whole rounds of all cores', () => {
