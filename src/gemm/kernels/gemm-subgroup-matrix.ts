@@ -4,13 +4,13 @@ import type { Kernel, KernelConstants } from './kernel.js';
 import {
   matrixVariants,
   refuseSubgroups,
-  splitShapes,
   subgroups,
   takesHalfRows,
   threads,
   tileGrid,
   tileM,
   tileN,
+  tileShapes,
 } from './matrix-variants.js';
 
 /** Subgroups of a tile (m × n), fragments of a subgroup (m × n), fragments of a step along k. */
@@ -42,7 +42,7 @@ function matrixKernel(elementBytes: 1 | 2, shapes: readonly KernelConstants[]) {
   return {
     tiers: ['subgroups', elementBytes === 2 ? 'matrix-f16' : 'matrix-i8'],
     quietDiagnostics: ['chromium.subgroup_matrix_uniformity'],
-    variants: (caps) => matrixVariants(caps, elementBytes === 2 ? 'f16' : 'i8', splitShapes(shapes)),
+    variants: (caps) => matrixVariants(caps, elementBytes === 2 ? 'f16' : 'i8', tileShapes(shapes)),
     refuse: (c, _p, caps) => {
       if (tileK(c) % 32) return `steps of ${tileK(c)} along k are not whole chunks of 32`;
       if (!(Number.isInteger(xLoads(c)) && Number.isInteger(wLoads(c)))) {

@@ -6,8 +6,14 @@ import type { Grid, KernelConstants } from './kernel.js';
 /** Shapes of tiles with k in one part and in several, where one a tile would leave a large GPU idle. */
 export const splitShapes = (
   shapes: readonly KernelConstants[],
-  splits: readonly number[] = [1, 2, 4, 8],
+  splits: readonly number[] = [1, 2, 4],
 ): KernelConstants[] => shapes.flatMap((shape) => splits.map((SPLIT_K) => ({ ...shape, SPLIT_K })));
+
+/** Likewise, and the first shape, the smallest tile, in eight parts too: where large ones would need as many, small ones are faster. */
+export const tileShapes = (shapes: readonly KernelConstants[]): KernelConstants[] => [
+  ...splitShapes(shapes.slice(0, 1), [1, 2, 4, 8]),
+  ...splitShapes(shapes.slice(1)),
+];
 
 /** Shapes with each of the device's fragments that are worth using: those with the most products an instruction. */
 export function matrixVariants(
