@@ -39,6 +39,8 @@ export default defineConfig({
           environment: 'node',
           // Vitest leaves one core idle by itself.
           maxWorkers: availableParallelism(),
+          // Other work may have the cores.
+          testTimeout: 30_000,
         },
       },
       {
