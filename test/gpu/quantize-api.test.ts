@@ -14,6 +14,7 @@ import type { QuantizeOptions } from '../../src/quantize/options.js';
 import { quantize } from '../../src/quantize/quantize.js';
 import { useGpu } from '../support/gpu.js';
 import { DATA, fill, uniform } from '../support/random-data.js';
+import { submitPass } from '../support/submit-pass.js';
 
 const context = useGpu();
 
@@ -30,14 +31,6 @@ const CHAINS: readonly Omit<QuantizeOptions, 'rows' | 'cols'>[] = [
 
 async function bytesOf(gpu: Gpu, buffer: GPUBuffer): Promise<Uint8Array> {
   return new Uint8Array(await readBuffer(gpu.device, buffer));
-}
-
-function submit(gpu: Gpu, encode: (pass: GPUComputePassEncoder) => void): void {
-  const encoder = gpu.device.createCommandEncoder();
-  const pass = encoder.beginComputePass();
-  encode(pass);
-  pass.end();
-  gpu.device.queue.submit([encoder.finish()]);
 }
 
 describe('encode', () => {
@@ -61,7 +54,7 @@ describe('encode', () => {
       }
     }
     for (let turn = 0; turn < 2; turn++) {
-      submit(gpu, (pass) => {
+      submitPass(gpu.device, (pass) => {
         quantizer.encode(pass, { x, ...first });
         quantizer.encode(pass, { x: { buffer: x, offset: stride }, ...second });
       });
@@ -88,7 +81,7 @@ describe('encode', () => {
     const status = createStorageBuffer(gpu.device, 'status', 4);
     using quantizer = await createQuantizer(gpu, options);
     const slice = (buffer: GPUBuffer) => ({ buffer, offset: 256 });
-    submit(gpu, (pass) => {
+    submitPass(gpu.device, (pass) => {
       quantizer.encode(pass, {
         x,
         codes: slice(codes),
@@ -119,7 +112,7 @@ describe('encode', () => {
     const x = createStorageBuffer(gpu.device, 'x', 4 * 64 * 4);
     const uniform = gpu.device.createBuffer({ size: 4096, usage: BufferUsage.UNIFORM });
     const encode = (change: Partial<QuantizerBuffers>, on: GpuQuantizer = quantizer) => {
-      return () => submit(gpu, (pass) => on.encode(pass, { x, ...q, ...change }));
+      return () => submitPass(gpu.device, (pass) => on.encode(pass, { x, ...q, ...change }));
     };
     expect(encode({})).not.toThrow();
     const refused = (change: Partial<QuantizerBuffers>, message: RegExp, on?: GpuQuantizer) => {
@@ -209,7 +202,7 @@ describe('NaN and Inf', () => {
       const values = new Float32Array(64).fill(1);
       values[index] = Number.NaN;
       const x = createStorageBuffer(gpu.device, 'x', values);
-      submit(gpu, (pass) => quantizer.encode(pass, { x, ...q }));
+      submitPass(gpu.device, (pass) => quantizer.encode(pass, { x, ...q }));
       x.destroy();
     }
     await expect(readbackQuantized(gpu, q)).rejects.toThrow('row 0, col 9');

@@ -7,6 +7,7 @@ import { getPipeline } from '../../src/gpu/pipeline.js';
 import { composeShader } from '../../src/gpu/shader.js';
 import { useGpu } from '../support/gpu.js';
 import { Random } from '../support/random.js';
+import { submitPass } from '../support/submit-pass.js';
 
 const context = useGpu();
 const COUNT = 1 << 16;
@@ -42,13 +43,11 @@ async function evaluate(
     layout: pipeline.getBindGroupLayout(0),
     entries: buffers.map((buffer, binding) => ({ binding, resource: { buffer } })),
   });
-  const encoder = device.createCommandEncoder();
-  const pass = encoder.beginComputePass();
-  pass.setPipeline(pipeline);
-  pass.setBindGroup(0, group);
-  pass.dispatchWorkgroups(Math.ceil(a.length / 64));
-  pass.end();
-  device.queue.submit([encoder.finish()]);
+  submitPass(device, (pass) => {
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, group);
+    pass.dispatchWorkgroups(Math.ceil(a.length / 64));
+  });
   const out = new Uint32Array(await readBuffer(device, buffers[2]!, a.byteLength));
   for (const buffer of buffers) buffer.destroy();
   return out;

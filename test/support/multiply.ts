@@ -1,6 +1,7 @@
 import { createStorageBuffer, readBuffer } from '../../src/gpu/buffers.js';
 import type { Gemm, Gpu } from '../../src/index.js';
 import { halfToFloat, toHalf } from './half.js';
+import { submitPass } from './submit-pass.js';
 
 export interface Operands {
   readonly x: Float32Array;
@@ -18,11 +19,7 @@ export async function multiplyOn(gpu: Gpu, gemm: Gemm, { x, bias, y }: Operands)
     y: createStorageBuffer(gpu.device, 'y', yType === 'f16' ? toHalf(start) : start),
     ...(bias && { bias: createStorageBuffer(gpu.device, 'bias', bias) }),
   };
-  const encoder = gpu.device.createCommandEncoder();
-  const pass = encoder.beginComputePass();
-  gemm.encode(pass, buffers);
-  pass.end();
-  gpu.device.queue.submit([encoder.finish()]);
+  submitPass(gpu.device, (pass) => gemm.encode(pass, buffers));
   const bytes = await readBuffer(gpu.device, buffers.y);
   for (const buffer of Object.values(buffers)) buffer.destroy();
   return yType === 'f16' ? halfToFloat(new Uint16Array(bytes, 0, m * n)) : new Float32Array(bytes, 0, m * n);
