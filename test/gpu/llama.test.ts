@@ -32,7 +32,7 @@ import {
 } from '../../src/index.js';
 import { openCheckpointFile } from '../../src/node.js';
 import { roundToBf16 } from '../support/exact.js';
-import { adapterId, isSweep, useGpu } from '../support/gpu.js';
+import { adapterId, useGpu } from '../support/gpu.js';
 import {
   HEAD,
   type LlamaF64,
@@ -41,6 +41,7 @@ import {
   quantizedLinear,
 } from '../support/llama-f64.js';
 import { fill, gaussian } from '../support/random-data.js';
+import { submitPass } from '../support/submit-pass.js';
 import { randomTokens, TINY, type TinyLlama, writeTinyLlama } from '../support/tiny-llama.js';
 
 const suite = useGpu({ leftTo: 'lavapipe', what: 'the language model' });
@@ -232,11 +233,7 @@ describe.skipIf(isSlow).each([
       w: type,
       accumulate: true,
     });
-    const encoder = device.createCommandEncoder();
-    const pass = encoder.beginComputePass();
-    product.bind(buffers).encode(pass);
-    pass.end();
-    device.queue.submit([encoder.finish()]);
+    submitPass(device, (pass) => product.bind(buffers).encode(pass));
     const sums = productF64(Float64Array.from(x), w, m);
     const wanted = Float64Array.from(y);
     for (let i = 0; i < m; i++) {
@@ -265,11 +262,7 @@ test('rounding to BF16 is to nearest, ties to even; Inf and NaN stay', async () 
     buffers: [x],
     workgroups: Math.ceil(values.length / 4 / 64),
   });
-  const encoder = device.createCommandEncoder();
-  const pass = encoder.beginComputePass();
-  step.encode(pass);
-  pass.end();
-  device.queue.submit([encoder.finish()]);
+  submitPass(device, (pass) => step.encode(pass));
   const rounded = new Float32Array(await readBuffer(device, x));
   expect(rounded).toEqual(values.map((value) => (Number.isFinite(value) ? roundToBf16(value) : value)));
 });
@@ -363,11 +356,7 @@ describe.skipIf(isSlow)('formats', () => {
       const linear = await createLinear(gpu, name, matrix, format);
       const product = await linear.createProduct({ m });
       const y = createStorageBuffer(gpu.device, 'y', m * 64 * 4);
-      const encoder = gpu.device.createCommandEncoder();
-      const pass = encoder.beginComputePass();
-      product.bind(x, y).encode(pass);
-      pass.end();
-      gpu.device.queue.submit([encoder.finish()]);
+      submitPass(gpu.device, (pass) => product.bind(x, y).encode(pass));
       const result = new Float32Array(await readBuffer(gpu.device, y));
       product.destroy();
       linear.destroy();
@@ -536,11 +525,7 @@ describe.skipIf(isSlow)('generation', () => {
       const words = Uint32Array.of(i, 7, 0, likeliest.length);
       new Float32Array(words.buffer)[2] = 1 / temperature;
       device.queue.writeBuffer(draw, 0, words);
-      const encoder = device.createCommandEncoder();
-      const pass = encoder.beginComputePass();
-      step.encode(pass);
-      pass.end();
-      device.queue.submit([encoder.finish()]);
+      submitPass(device, (pass) => step.encode(pass));
     }
     const drawn = new Uint32Array(await readBuffer(device, history));
     const counts = likeliest.map((wanted) => drawn.filter((value) => value === wanted).length);
@@ -581,22 +566,18 @@ test('perplexity refuses what it cannot measure', async () => {
 });
 
 describe.skipIf(isSlow || !hasDictionary)('the dictionary model', () => {
-  type Configuration = [string, WeightOptions | undefined, WeightOptions | undefined, number | undefined];
   const MXFP4_FLOOR = { format: 'mxfp4', scaleRule: 'floor' } as const;
-  const MORE: readonly Configuration[] = [
-    ['BF16', undefined, undefined, undefined],
-    ['W4A4 MXFP4', MXFP4_FLOOR, MXFP4_FLOOR, 0.02],
-  ];
   const length = 16;
   const read = async () => {
     const bytes = await readFile(join(dictionary, 'eval_tokens.u16'));
     return new Uint16Array(bytes.buffer, bytes.byteOffset, length);
   };
 
-  test.each<Configuration>([
+  test.each<[string, WeightOptions | undefined, WeightOptions | undefined, number | undefined]>([
+    ['BF16', undefined, undefined, undefined],
     ['W4A16 MXFP4', MXFP4_FLOOR, undefined, undefined],
+    ['W4A4 MXFP4', MXFP4_FLOOR, MXFP4_FLOOR, 0.02],
     ['W4A4 NVFP4', { format: 'nvfp4' }, { format: 'nvfp4' }, 0.02],
-    ...(isSweep ? MORE : []),
   ])('%s: the losses of f64', async (_, weights, x, tolerance) => {
     const reference = await loadLlamaF64(dictionary);
     await using source = await openLlamaFolder(dictionary);
