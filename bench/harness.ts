@@ -164,7 +164,7 @@ async function measure({ instrument, ceilings, gpu }: Context, product: Product)
   return {
     total: scaled(paired.time, 1e6),
     ...(await measureParts(instrument, product)),
-    ...(product.gemm && { encode: encodeCost(gpu, product) }),
+    ...(product.gemms && { encode: encodeCost(gpu, product) }),
     samples: paired.samples,
     repetitions: paired.repetitions,
     clock: instrument.clock,
@@ -181,15 +181,18 @@ async function measure({ instrument, ceilings, gpu }: Context, product: Product)
 /** The kernel and the conversion of x, each on its own, where there is a conversion. */
 async function measureParts(
   instrument: Instrument,
-  { gemm, kernel, encode }: Product,
+  { gemms = [], kernel, encode }: Product,
 ): Promise<Pick<Measurement, 'kernelOnly' | 'conversion'>> {
-  const parts = gemm && recordParts(gemm, (pass) => encode(pass, 0));
-  if (!parts?.conversion.length) return {};
-  const timed = async (dispatches: typeof parts.product) => {
-    const { time } = await instrument.time({ label: kernel, encode: (pass) => replay(pass, dispatches) });
+  const parts = gemms.map((gemm, i) => recordParts(gemm, (pass) => encode(pass, i)));
+  if (!parts[0]?.conversion.length) return {};
+  const timed = async (part: 'product' | 'conversion') => {
+    const { time } = await instrument.time({
+      label: kernel,
+      encode: (pass, i) => replay(pass, parts[i % parts.length]![part]),
+    });
     return scaled(time, 1e6);
   };
-  return { kernelOnly: await timed(parts.product), conversion: await timed(parts.conversion) };
+  return { kernelOnly: await timed('product'), conversion: await timed('conversion') };
 }
 
 /** µs that encoding one product takes on the CPU: the median of a few batches, whose commands are thrown away. */
@@ -254,7 +257,7 @@ async function compareCandidates(context: Context, operands: Operands, c: BenchC
   const { gpu, instrument } = context;
   const planned = await operands.prepare(c);
   const caps = await gpu.usableCaps();
-  const { problem } = planned.gemm!;
+  const { problem } = planned.gemms![0]!;
   const others = candidatePlans(problem, caps).filter(({ label }) => label !== planned.kernel);
   const results = new Map<string, number | null>();
   const products = [planned];

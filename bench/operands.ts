@@ -88,8 +88,8 @@ export interface Product {
   readonly kernel: string;
   /** Tiers of the kernel, which tell the ceiling it works against. */
   readonly tiers: readonly string[];
-  /** The library's; absent for the plain kernels. */
-  readonly gemm?: Gemm;
+  /** The library's, one for each copy of the weights; absent for the plain kernels. */
+  readonly gemms?: readonly Gemm[];
   /** Bytes of weights, x and y. */
   readonly bytes: number;
   encode(pass: GPUComputePassEncoder, repetition: number): void;
@@ -190,7 +190,7 @@ export class Operands {
       case: c,
       kernel: label,
       tiers: KERNELS[kernel].tiers,
-      gemm: first,
+      gemms,
       bytes: byteLength(q) + m * this.#k * sizeOf[x] + m * this.#n * sizeOf[y],
       encode,
       check: async () => {
