@@ -1,6 +1,5 @@
 /** The harness, the same on every host: cases in, rows out, one after another. */
 import { Fp4Error, UnsupportedError } from '../src/errors.js';
-import { candidatePlans } from '../src/gemm/plan.js';
 import type { Gpu } from '../src/gpu/gpu.js';
 import type { BenchCase } from './cases.js';
 import { Instrument, type SamplingOptions } from './instrument.js';
@@ -222,11 +221,16 @@ function ceilingOf(tiers: readonly string[], ceilings: Ceilings): ComputeCeiling
   return ceilings[wanted] === undefined ? 'fma' : wanted;
 }
 
-/** A candidate that takes this many times as long as the best so far is not looked at closer. */
-const HOPELESS = 2;
+/** Candidates race: those that a few samples show to be this many times slower than the best are not looked at closer. */
+const HEATS = [
+  { samples: 1, hopeless: 2 },
+  { samples: 3, hopeless: 1.2 },
+] as const;
+/** ms that raise the clock again after results were read back. */
+const SHORT_SPIN = 30;
 
 async function comparePlans(context: Context, group: readonly BenchCase[]): Promise<boolean> {
-  const { gpu, report, late } = context;
+  const { gpu, instrument, report, late } = context;
   const cases = group.filter(({ format }) => format !== 'f32' && format !== 'f16');
   if (!cases.length) return true;
   let operands: Operands;
@@ -237,6 +241,8 @@ async function comparePlans(context: Context, group: readonly BenchCase[]): Prom
     return true;
   }
   try {
+    await Promise.all(cases.map((c) => operands.compile(c)));
+    await instrument.spin();
     for (const c of cases) {
       if (late()) return false;
       try {
@@ -254,46 +260,34 @@ async function comparePlans(context: Context, group: readonly BenchCase[]): Prom
 }
 
 async function compareCandidates(context: Context, operands: Operands, c: BenchCase): Promise<PlanRow | Row> {
-  const { gpu, instrument } = context;
   const planned = await operands.prepare(c);
-  const caps = await gpu.usableCaps();
-  const { problem } = planned.gemms![0]!;
-  const others = candidatePlans(problem, caps).filter(({ label }) => label !== planned.kernel);
   const results = new Map<string, number | null>();
   const products = [planned];
   try {
-    await Promise.all(
-      others.map(async (plan) => {
-        try {
-          products.push(await operands.prepare(c, plan));
-        } catch (error) {
-          if (!(error instanceof Fp4Error)) throw error;
-          results.set(plan.label, null);
-        }
-      }),
-    );
-    await instrument.spin();
-    let best = Number.POSITIVE_INFINITY;
-    let winner = planned;
+    for (const plan of await operands.candidates(c)) {
+      if (plan.label === planned.kernel) continue;
+      try {
+        products.push(await operands.prepare(c, plan));
+      } catch (error) {
+        if (!(error instanceof Fp4Error)) throw error;
+        results.set(plan.label, null);
+      }
+    }
+    const right: Product[] = [];
     for (const product of products) {
       const errorOfBound = await product.check();
-      if (!(errorOfBound <= 1)) {
-        if (product === planned) return wrong(planned, errorOfBound);
-        results.set(product.kernel, null);
-        continue;
-      }
-      await instrument.spin(10);
-      let { median } = (await instrument.time(toWork(product), 1)).time;
-      if (median < HOPELESS * best) ({ median } = (await instrument.time(toWork(product))).time);
-      results.set(product.kernel, median * 1e6);
-      if (median < best) [best, winner] = [median, product];
+      if (errorOfBound <= 1) right.push(product);
+      else if (product === planned) return wrong(planned, errorOfBound);
+      else results.set(product.kernel, null);
     }
-    const slowdown = winner === planned ? 1 : await compareTwo(instrument, planned, winner);
+    const { seconds, final } = await race(context.instrument, right);
+    for (const [{ kernel }, time] of seconds) results.set(kernel, time * 1e6);
+    const winner = final.reduce((a, b) => (seconds.get(b)! < seconds.get(a)! ? b : a));
     return {
       case: c,
       planned: planned.kernel,
       best: winner.kernel,
-      slowdown,
+      slowdown: seconds.get(planned)! / seconds.get(winner)!,
       candidates: [...results]
         .map(([kernel, microseconds]) => ({ kernel, microseconds }))
         .sort(
@@ -306,12 +300,27 @@ async function compareCandidates(context: Context, operands: Operands, c: BenchC
   }
 }
 
-const toWork = ({ kernel, encode }: Product) => ({ label: kernel, encode });
-
-/** Time of one product by that of another, both in turn with the same baseline. */
-async function compareTwo(instrument: Instrument, product: Product, other: Product): Promise<number> {
-  const ratio = async (p: Product) =>
-    (await instrument.timePaired(toWork(p), p.case.m <= 64 ? 'copy' : 'fma')).pairing.ratio.median;
-  const others = await ratio(other);
-  return Math.max(1, (await ratio(product)) / others);
+/** Seconds of all products, by what each got to, and those that were measured to the end, the first, planned one among them. */
+async function race(
+  instrument: Instrument,
+  products: readonly Product[],
+): Promise<{ seconds: ReadonlyMap<Product, number>; final: readonly Product[] }> {
+  const seconds = new Map<Product, number>();
+  const works = new Map(products.map((p) => [p, { label: p.kernel, encode: p.encode }]));
+  const run = async (runners: readonly Product[], samples?: number) => {
+    await instrument.spin(SHORT_SPIN);
+    const timed = await instrument.timeInTurns(
+      runners.map((p) => works.get(p)!),
+      samples,
+    );
+    timed.forEach(({ time }, i) => void seconds.set(runners[i]!, time.median));
+  };
+  let left = products;
+  for (const { samples, hopeless } of HEATS) {
+    await run(left, samples);
+    const best = Math.min(...left.map((p) => seconds.get(p)!));
+    left = left.filter((p, i) => i === 0 || seconds.get(p)! <= hopeless * best);
+  }
+  await run(left);
+  return { seconds, final: left };
 }

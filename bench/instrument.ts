@@ -40,8 +40,8 @@ export class Instrument {
   readonly #stopwatch: Stopwatch;
   readonly #samples: number;
   readonly #sampleSeconds: number;
-  /** Repetitions of a probe that make a sample. */
-  readonly #repetitions = new Map<Probe, number>();
+  /** Repetitions that make a sample. */
+  readonly #repetitions = new WeakMap<Workload, number>();
   #fastestChain = Number.POSITIVE_INFINITY;
 
   private constructor(gpu: Gpu, probes: Probes, options: SamplingOptions) {
@@ -92,6 +92,17 @@ export class Instrument {
     return { time: spread(times), samples, repetitions };
   }
 
+  /** Seconds of several workloads that take turns, so that none of them has the better moments. */
+  async timeInTurns(works: readonly Workload[], samples = this.#samples): Promise<Timed[]> {
+    const repetitions: number[] = [];
+    for (const work of works) repetitions.push(await this.#calibrate(work));
+    const times = works.map((): number[] => []);
+    for (let i = 0; i < samples; i++) {
+      for (const [j, work] of works.entries()) times[j]!.push(await this.#sample(work, repetitions[j]!));
+    }
+    return times.map((all, j) => ({ time: spread(all), samples, repetitions: repetitions[j]! }));
+  }
+
   /**
    * Seconds of a workload in turn with a baseline's. Where the GPU's clock turns out to have been low, it is raised again
    * and all is done once more.
@@ -130,6 +141,12 @@ export class Instrument {
 
   /** Repetitions that fill a sample. */
   async #calibrate(work: Workload): Promise<number> {
+    const repetitions = this.#repetitions.get(work) ?? (await this.#countRepetitions(work));
+    this.#repetitions.set(work, repetitions);
+    return repetitions;
+  }
+
+  async #countRepetitions(work: Workload): Promise<number> {
     let repetitions = 1;
     for (;;) {
       const elapsed = await this.#stopwatch.run(work.encode, repetitions);
@@ -146,7 +163,7 @@ export class Instrument {
     const known = this.#repetitions.get(probe);
     if (known) return known;
     // Half a sample is enough of it: its kernels are long, and each case waits for it.
-    const repetitions = Math.ceil((await this.#calibrate(probe)) / 2);
+    const repetitions = Math.ceil((await this.#countRepetitions(probe)) / 2);
     this.#repetitions.set(probe, repetitions);
     return repetitions;
   }

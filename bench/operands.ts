@@ -1,9 +1,9 @@
 /** x, weights and y of the cases that share a weight matrix, and what their products should be. */
 import { UnsupportedError } from '../src/errors.js';
-import { createGemm, type Gemm } from '../src/gemm/gemm.js';
+import { createGemm, type Gemm, problemOf } from '../src/gemm/gemm.js';
 import { KERNELS } from '../src/gemm/kernels/index.js';
-import type { GemmPlan } from '../src/gemm/plan.js';
-import { problemReference, worstError } from '../src/gemm/reference.js';
+import { candidatePlans, type GemmPlan } from '../src/gemm/plan.js';
+import { problemReference, type ReferenceProduct, worstError } from '../src/gemm/reference.js';
 import { randomMatrix, readSample } from '../src/gemm/trial.js';
 import { type GpuWeights, uploadCopies } from '../src/gemm/weights.js';
 import { checkBufferSize, createStorageBuffer } from '../src/gpu/buffers.js';
@@ -116,6 +116,8 @@ export class Operands {
   readonly #plain: PlainWeights | undefined;
   readonly #n: number;
   readonly #k: number;
+  /** That of the case that was checked last. */
+  #known: { readonly case: BenchCase; readonly reference: ReferenceProduct } | undefined;
 
   private constructor(
     gpu: Gpu,
@@ -164,16 +166,24 @@ export class Operands {
     return this.#weights ? this.#prepareGemm(c, this.#weights, plan) : this.#preparePlain(c);
   }
 
+  /** Every plan for a case of FP4 weights that the device can run. */
+  async candidates(c: BenchCase): Promise<GemmPlan[]> {
+    const problem = problemOf(this.#weights!.copies[0]!, gemmOptions(c));
+    return candidatePlans(problem, await this.#gpu.usableCaps());
+  }
+
+  /** Compiles them, so that preparing one takes no time; what does not compile fails there. */
+  async compile(c: BenchCase): Promise<void> {
+    if (misfit(this.#gpu, c)) return;
+    const [weights] = this.#weights!.copies;
+    const compile = async (plan: GemmPlan) =>
+      (await createGemm(this.#gpu, { ...gemmOptions(c), weights: weights!, plan })).destroy();
+    await Promise.allSettled((await this.candidates(c)).map(compile));
+  }
+
   async #prepareGemm(c: BenchCase, { q, copies }: Fp4Weights, plan: GemmPlan | undefined): Promise<Product> {
     const { m, x, y } = c;
-    const options = {
-      m,
-      x,
-      y,
-      activations: c.activations === 'f32' ? ('float' as const) : c.activations,
-      precision: c.activations === 'f32' ? ('f32' as const) : ('f16' as const),
-      ...(plan && { plan }),
-    };
+    const options = { ...gemmOptions(c), ...(plan && { plan }) };
     // x in f16 may be all the device lacks: the buffers are made after the plan has been refused for it.
     const first = await createGemm(this.#gpu, { ...options, weights: copies[0]! });
     const others = m > 64 ? [] : copies.slice(1);
@@ -195,8 +205,10 @@ export class Operands {
       encode,
       check: async () => {
         const { rows, columns, got } = await this.#run(c, (pass) => encode(pass, 0));
-        const problem = { ...first.problem, m: rows.length };
-        const reference = problemReference(this.#activations.rows(x, rows), selectRows(q, columns), problem);
+        const reference = this.#reference(c, () => {
+          const problem = { ...first.problem, m: rows.length };
+          return problemReference(this.#activations.rows(x, rows), selectRows(q, columns), problem);
+        });
         return worstError(got, reference, KERNELS[kernel].errors(constants, first.problem), y);
       },
       destroy: () => gemms.forEach((gemm) => void gemm.destroy()),
@@ -235,6 +247,12 @@ export class Operands {
     };
   }
 
+  /** What all kernels of a case should give. */
+  #reference(c: BenchCase, compute: () => ReferenceProduct): ReferenceProduct {
+    if (this.#known?.case !== c) this.#known = { case: c, reference: compute() };
+    return this.#known.reference;
+  }
+
   /** Runs a product once over a cleared y, and reads a sample of it. */
   async #run(
     c: BenchCase,
@@ -260,6 +278,14 @@ export class Operands {
     for (const buffer of [...(this.#weights?.copies ?? []), ...(this.#plain?.copies ?? [])]) buffer.destroy();
   }
 }
+
+const gemmOptions = ({ m, x, y, activations }: BenchCase) => ({
+  m,
+  x,
+  y,
+  activations: activations === 'f32' ? ('float' as const) : activations,
+  precision: activations === 'f32' ? ('f32' as const) : ('f16' as const),
+});
 
 /** Why x or y of a case cannot be on the device. */
 function misfit({ caps }: Gpu, { m, n, k, x, y }: BenchCase): UnsupportedError | undefined {
