@@ -1,6 +1,7 @@
 import { InvalidArgumentError, UnsupportedError } from '../errors.js';
 import type { Caps } from '../gpu/caps.js';
 import { foldGrid } from '../gpu/grid.js';
+import { estimateTime } from './kernels/core-time.js';
 import {
   KERNELS,
   type Kernel,
@@ -9,7 +10,6 @@ import {
   kernelLabel,
   refusal,
 } from './kernels/index.js';
-import { tileM, tileN } from './kernels/matrix-variants.js';
 import { describeOperand, type OperandSpec } from './operands/operand.js';
 import { type GemmProblem, type GemmProblemOptions, problemLabel, resolveProblem } from './problem.js';
 
@@ -25,7 +25,12 @@ export interface GemmPlan {
 }
 
 /** A variant, and why it is the one; or why the kernel cannot compute the problem. */
-type Choice = { readonly constants: KernelConstants; readonly reason: string } | { readonly refused: string };
+type Choice = Chosen | { readonly refused: string };
+
+interface Chosen {
+  readonly constants: KernelConstants;
+  readonly reason: string;
+}
 
 /** A kernel that is good at a problem, and how its variant is chosen. */
 interface Preference {
@@ -36,59 +41,42 @@ interface Preference {
 /** Workgroups that give every part of a large GPU something to do, and threads that keep its units busy. */
 const BUSY_WORKGROUPS = 256;
 const BUSY_THREADS = 32768;
+const MOST_GEMV_WORKGROUPS = 384;
 /** Part of k that is worth a workgroup of its own. */
 const LEAST_PART = 256;
 const LEAST_MATRIX_PART = 128;
-/** Cores of a large GPU, each of which one workgroup of a large tile fills, or two of a small one. */
-const CORES = 128;
-const SMALL_TILE = 64 * 64;
-/** How long two workgroups of gemm_subgroup_matrix_direct take on a core, in parts of one of gemm_subgroup_matrix. */
-const DIRECT_PAIR = 1.84;
-/**
- * How long a core takes for the sixteen subgroups of gemm_subgroup_matrix_skinny that it holds, by how many of them are a
- * workgroup, in parts of the time for one workgroup of all.
- */
-const SKINNY_ROUND: Readonly<Record<number, number>> = { 16: 1, 8: 1.65, 4: 2.9 };
-/** Columns of x up to which its workgroups for 64 rows beat tiles. */
-const MOST_SKINNY_K = 8192;
-/** How long small tiles take, two on a core, in parts of the time for a large one. */
-const SMALL_TILE_TIME = 0.77;
-/** What cutting k in two costs, in parts of a product. */
-const SPLIT_COST = 0.2;
 /** Without matrices: up to this many rows of x, decoding weights again for every few rows beats filling tiles. */
 const GEMV_MAX_M = 24;
 /** Likewise where x is made integers for DP4A, with a scale a row or a block. */
 const GEMV_DP4A_ROWS_MAX_M = 16;
 const GEMV_DP4A_MAX_M = 48;
-/** Up to this many rows of x, reading weights row by row beats matrices. */
+/** Up to this many rows of x, reading weights row by row beats matrices; up to more where there are few rows of weights. */
 const GEMV_MATRIX_MAX_M = 4;
-/** Up to this many, a workgroup for all of them beats tiles on int8 matrices. */
-const SKINNY_INT8_MAX_M = 48;
+const GEMV_MATRIX_MAX_M_NARROW = 8;
+const NARROW = 2048;
 
 const GEMV: Preference = { kernel: KERNELS.gemv, choose: chooseGemv };
 const GEMV_F16: Preference = { kernel: KERNELS.gemv_f16, choose: chooseGemv };
 const TILED: Preference = { kernel: KERNELS.gemm_tiled, choose: chooseTiles };
-const SKINNY: Preference = { kernel: KERNELS.gemm_subgroup_matrix_skinny, choose: chooseSkinny };
-const DIRECT: Preference = { kernel: KERNELS.gemm_subgroup_matrix_direct, choose: chooseMatrix };
-const MATRIX: Preference = { kernel: KERNELS.gemm_subgroup_matrix, choose: chooseMatrix };
 const DP4A: Preference = { kernel: KERNELS.gemm_dp4a, choose: chooseLargestBusy };
 const DP4A_ROWS: Preference = { kernel: KERNELS.gemm_dp4a_rows, choose: chooseTiles };
-const MATRIX_I8: Preference = { kernel: KERNELS.gemm_subgroup_matrix_i8, choose: chooseMatrix };
+/** Of these, what is estimated to be the fastest. */
+const MATRICES = [
+  KERNELS.gemm_subgroup_matrix_skinny,
+  KERNELS.gemm_subgroup_matrix,
+  KERNELS.gemm_subgroup_matrix_direct,
+];
+const INT8_MATRICES = [KERNELS.gemm_subgroup_matrix_i8, ...MATRICES];
 
-/** Kernels in the order in which they are preferred: the first that can compute the problem does. */
-function preferences({ m, n, activations: { kind } }: GemmProblem): readonly Preference[] {
-  const rows = m <= GEMV_MAX_M ? [GEMV_F16, GEMV, TILED] : [TILED, GEMV];
+/** Kernels without matrices in the order in which they are preferred: the first that can compute the problem does. */
+function preferences(p: GemmProblem): readonly Preference[] {
+  const { m, activations } = p;
+  const gemv = prefersF32(p) ? [GEMV, GEMV_F16] : [GEMV_F16, GEMV];
+  const rows = m <= GEMV_MAX_M ? [...gemv, TILED] : [TILED, GEMV];
   if (m <= GEMV_MATRIX_MAX_M) return rows;
-  const tiles = Math.ceil(m / 128) * Math.ceil(n / 128);
-  const direct = m > 64 && Math.ceil(tiles / (2 * CORES)) * DIRECT_PAIR < Math.ceil(tiles / CORES);
-  // FP4 activations are made f16. int8 is an allowance that is worth taking where there are many rows.
-  const int8 = kind === 'int8' ? [MATRIX_I8] : [];
-  const halves = direct ? [DIRECT, MATRIX] : [MATRIX, DIRECT];
-  const matrices = [...(m > SKINNY_INT8_MAX_M ? [...int8, SKINNY] : [SKINNY, ...int8]), ...halves];
-  const integerRows = kind === 'int8' && m > GEMV_DP4A_ROWS_MAX_M ? [DP4A_ROWS] : [];
-  const integers = kind === 'float' ? [] : [DP4A];
-  const others = m <= GEMV_DP4A_MAX_M ? [...rows, ...integers] : [...integers, ...rows];
-  return [...matrices, ...integerRows, ...others];
+  const integerRows = activations.kind === 'int8' && m > GEMV_DP4A_ROWS_MAX_M ? [DP4A_ROWS] : [];
+  const integers = activations.kind === 'float' ? [] : [DP4A];
+  return [...integerRows, ...(m <= GEMV_DP4A_MAX_M ? [...rows, ...integers] : [...integers, ...rows])];
 }
 
 /**
@@ -98,11 +86,18 @@ function preferences({ m, n, activations: { kind } }: GemmProblem): readonly Pre
 export function planGemm(problem: GemmProblemOptions, caps: Caps): GemmPlan {
   const p = resolveProblem(problem);
   const passedOver: string[] = [];
+  const plan = ({ id }: Kernel, { constants, reason }: Chosen) =>
+    planWith(id, constants, p, caps, [reason, ...passedOver].join('; '));
+  if (p.m > (p.n <= NARROW ? GEMV_MATRIX_MAX_M_NARROW : GEMV_MATRIX_MAX_M)) {
+    // FP4 activations are made f16; int8 is an allowance.
+    const kernels = p.activations.kind === 'int8' ? INT8_MATRICES : MATRICES;
+    const [best, refusals] = chooseMatrix(kernels, p, caps);
+    passedOver.push(...refusals);
+    if (best) return plan(best.kernel, best);
+  }
   for (const { kernel, choose } of preferences(p)) {
     const choice = choose(kernel, p, caps);
-    if ('constants' in choice) {
-      return planWith(kernel.id, choice.constants, p, caps, [choice.reason, ...passedOver].join('; '));
-    }
+    if ('constants' in choice) return plan(kernel, choice);
     passedOver.push(`${kernel.id} cannot: ${choice.refused}`);
   }
   throw new UnsupportedError(
@@ -150,7 +145,7 @@ function fitting(kernel: Kernel, p: GemmProblem, caps: Caps): KernelConstants[] 
 }
 
 /** Why no variant of a kernel can run, in the words of the smallest. */
-function refused(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
+function refused(kernel: Kernel, p: GemmProblem, caps: Caps): { readonly refused: string } {
   const [smallest] = kernel.variants(caps);
   const missing = kernel.tiers.filter((tier) => !caps.tiers.includes(tier));
   return {
@@ -167,22 +162,32 @@ const total = ({ x, y, z }: ReturnType<Kernel['workgroups']>) => x * y * z;
 
 const isLarge = (p: GemmProblem) => p.n * p.k >= 2 ** 27;
 
+/** Workgroups of 16 rows of weights and `rows` of x. */
+const gemvWorkgroups = (p: GemmProblem, rows: number) => Math.ceil(p.n / 16) * Math.ceil(p.m / rows);
+
+/** The fewest rows of x that do not make more workgroups than a large GPU holds. */
+const sharedRows = (p: GemmProblem) =>
+  [1, 2, 4].find((rows) => rows >= p.m || gemvWorkgroups(p, rows) <= MOST_GEMV_WORKGROUPS) ?? 4;
+
+/** Two rows of x that share weights of short rows are faster as f32: 6.7 for 7.7 µs at 2880 × 2880, 8.7 for 9.8 at 5760 × 2880. */
+const prefersF32 = (p: GemmProblem) => sharedRows(p) === 2 && p.k < 4096;
+
 function gemvConstants(p: GemmProblem): KernelConstants {
-  if (p.m === 1) {
-    if (p.n <= 2048) return { X_ROWS: 1, ROWS: 2, SLAB: 128, DEPTH: 4 };
-    return { X_ROWS: 1, ROWS: isLarge(p) ? 4 : 2, SLAB: p.n > 4096 ? 64 : 128, DEPTH: 1 };
+  const X_ROWS = sharedRows(p);
+  if (X_ROWS === 4) {
+    return { X_ROWS, ROWS: 4, THREADS: gemvWorkgroups(p, 4) <= 2 * BUSY_WORKGROUPS ? 256 : 128 };
   }
-  if (p.m === 2) return { X_ROWS: 2, ROWS: 2 };
-  return { X_ROWS: 4, ROWS: 4, THREADS: p.m <= 4 ? 256 : 128 };
+  if (X_ROWS === 2) return { X_ROWS, ROWS: 2 };
+  if (p.n <= 2048) return { X_ROWS, ROWS: 2, SLAB: 128, DEPTH: 4 };
+  return { X_ROWS, ROWS: isLarge(p) ? 4 : 2, SLAB: p.n > 4096 ? 64 : 128, DEPTH: 1 };
 }
 
 function gemvF16Constants(p: GemmProblem): KernelConstants {
-  if (p.m === 1) {
-    if (isLarge(p)) return { X_ROWS: 1, ROWS: 4 };
-    return { X_ROWS: 1, ROWS: 2, DEPTH: p.n <= 4096 && p.k <= 4096 ? 4 : 2 };
-  }
-  if (p.m === 2) return { X_ROWS: 2 };
-  return { X_ROWS: 4, THREADS: p.m <= 4 && p.n <= 4096 ? 256 : 128 };
+  const X_ROWS = sharedRows(p);
+  if (X_ROWS === 4) return { X_ROWS, THREADS: gemvWorkgroups(p, 4) <= BUSY_WORKGROUPS ? 256 : 128 };
+  if (X_ROWS === 2) return { X_ROWS };
+  if (isLarge(p)) return { X_ROWS, ROWS: 4 };
+  return { X_ROWS, ROWS: 2, DEPTH: p.n <= 4096 && p.n * p.k < 2 ** 25 ? 4 : 2 };
 }
 
 function chooseGemv(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
@@ -218,56 +223,33 @@ function chooseTiles(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
   return { constants, reason };
 }
 
-function chooseSkinny(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
-  const variants = fitting(kernel, p, caps);
-  const [first] = variants;
-  if (!first) return refused(kernel, p, caps);
-  // Where n gives few workgroups and k is long, several share k. Where it gives many, several small ones a core do not wait
-  // at each other's barriers, but take as long where the last round has few.
-  const tiles = total(kernel.workgroups(first, p));
-  const split = tiles < BUSY_WORKGROUPS / 4 && p.k >= 1024;
-  // Each workgroup reads all of x. Tiles read it less often, but add up parts of k where n gives them few workgroups.
-  const often = first.FRAGMENTS_M! > 3 && (tiles > CORES || p.k > MOST_SKINNY_K);
-  if (often || (split && first.FRAGMENTS_M! > 2)) {
-    return { refused: `${tiles} workgroups that each read ${p.m} rows of x take longer than tiles` };
-  }
-  const same = variants.filter((c) => c.FRAGMENTS_M === first.FRAGMENTS_M && c.SPLIT_K! > 1 === split);
-  const time = ({ SUBGROUPS }: KernelConstants) =>
-    Math.ceil(tiles / ((16 / SUBGROUPS!) * CORES)) * SKINNY_ROUND[SUBGROUPS!]!;
-  const [constants = first] = same.sort((a, b) => time(a) - time(b));
+/** The variant of some kernels that is estimated to be the fastest, and why others of them cannot. */
+function chooseMatrix(
+  kernels: readonly Kernel[],
+  p: GemmProblem,
+  caps: Caps,
+): [best: (Chosen & { readonly kernel: Kernel }) | undefined, refusals: string[]] {
+  const refusals: string[] = [];
+  const variants = kernels.flatMap((kernel) => {
+    const all = fitting(kernel, p, caps);
+    if (!all.length) refusals.push(`${kernel.id} cannot: ${refused(kernel, p, caps).refused}`);
+    return all
+      .filter(({ SPLIT_K = 1 }) => SPLIT_K === 1 || p.k / SPLIT_K >= LEAST_MATRIX_PART)
+      .map((constants) => ({ kernel, constants, time: estimateTime(kernel, constants, p) }));
+  });
+  if (!variants.length) return [undefined, refusals];
+  const { kernel, constants } = variants.reduce((a, b) => (b.time < a.time ? b : a));
+  const split = constants.SPLIT_K!;
   const reason =
-    `m = ${p.m} ≤ ${constants.FRAGMENTS_M! * constants.MMA_M!}: subgroup matrices of f16 hold all rows of x, so that ` +
-    `weights are read once, by ${constants.SUBGROUPS} subgroups a workgroup` +
-    (split ? `, with k in ${constants.SPLIT_K} parts to have more of these` : '');
-  return { constants, reason };
-}
-
-function chooseMatrix(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {
-  // The tile, and k in as many parts, that make rounds of all cores shortest. With several workgroups a core, a variant made
-  // for that.
-  const all = fitting(kernel, p, caps).filter(
-    ({ SPLIT_K }) => SPLIT_K === 1 || p.k / SPLIT_K! >= LEAST_MATRIX_PART,
-  );
-  if (!all.length) return refused(kernel, p, caps);
-  const workgroups = (c: KernelConstants) => total(kernel.workgroups(c, p));
-  const time = (c: KernelConstants) => {
-    const small = tileM(c) * tileN(c) <= SMALL_TILE;
-    const rounds = Math.ceil(workgroups(c) / (small ? 2 * CORES : CORES));
-    const one = (small ? SMALL_TILE_TIME : 1) * (1 + SPLIT_COST * Math.log2(c.SPLIT_K!));
-    return (rounds * one) / c.SPLIT_K!;
-  };
-  const best = all.reduce((a, b) => (time(b) < time(a) ? b : a));
-  const shapes = all.filter(
-    (c) => c.SPLIT_K === best.SPLIT_K && tileM(c) === tileM(best) && tileN(c) === tileN(best),
-  );
-  const split = best.SPLIT_K!;
-  const several = workgroups(best) >= 2 * CORES;
-  const constants = several ? shapes.at(-1)! : shapes[0]!;
-  const reason =
-    `m = ${p.m}: subgroup matrices, tiles of ${kernel.tileLabel(constants)}` +
-    (split > 1 ? `, with k in ${split} parts to have ${workgroups(best)} workgroups` : '') +
-    (several ? ', several of them a core' : '');
-  return { constants, reason };
+    `m = ${p.m}: subgroup matrices, ${kernel.tileLabel(constants)}` +
+    (split > 1
+      ? `, with k in ${split} parts to have ${total(kernel.workgroups(constants, p))} workgroups`
+      : '') +
+    (kernel === KERNELS.gemm_subgroup_matrix_skinny
+      ? ', hold all rows of x, so that weights are read once'
+      : ', share decoded weights between rows of x') +
+    `: the least estimated time of ${variants.length} variants`;
+  return [{ kernel, constants, reason }, refusals];
 }
 
 function chooseLargestBusy(kernel: Kernel, p: GemmProblem, caps: Caps): Choice {

@@ -1,4 +1,5 @@
 import { halfChunks, MODULES } from '../shaders.js';
+import { coreTime, type TimedShape } from './core-time.js';
 import { gemmSubgroupMatrix } from './gemm-subgroup-matrix.js';
 import type { Kernel, KernelConstants } from './kernel.js';
 import {
@@ -12,11 +13,11 @@ import {
   tileN,
 } from './matrix-variants.js';
 
-/** Subgroups of a tile (m × n), fragments of a subgroup (m × n). */
-const SHAPES: readonly KernelConstants[] = [
-  { SUBGROUPS_M: 2, SUBGROUPS_N: 2, FRAGMENTS_M: 2, FRAGMENTS_N: 2 },
-  { SUBGROUPS_M: 4, SUBGROUPS_N: 2, FRAGMENTS_M: 2, FRAGMENTS_N: 4 },
-];
+/** Subgroups of a tile (m × n), fragments of a subgroup (m × n), and its time. */
+const SHAPE: TimedShape = {
+  constants: { SUBGROUPS_M: 4, SUBGROUPS_N: 2, FRAGMENTS_M: 2, FRAGMENTS_N: 4 },
+  time: [2, 3.14, 18.5, 25.4],
+};
 
 const tileK = (c: KernelConstants) => 4 * c.MMA_K!;
 
@@ -27,7 +28,7 @@ export const gemmSubgroupMatrixDirect: Kernel = {
   quietDiagnostics: ['chromium.subgroup_matrix_uniformity'],
   activations: ['float'],
   precision: 'f16',
-  variants: (caps) => matrixVariants(caps, 'f16', splitShapes(SHAPES)),
+  variants: (caps) => matrixVariants(caps, 'f16', splitShapes([SHAPE.constants])),
   refuse: (c, _p, caps) => refuseSubgroups(c, caps),
   tileLabel: (c) => `${tileM(c)}x${tileN(c)}x${tileK(c)}x${subgroups(c)}`,
   threads,
@@ -35,6 +36,7 @@ export const gemmSubgroupMatrixDirect: Kernel = {
     Math.max(tileN(c) * (tileK(c) + 8) * 2, subgroups(c) * c.MMA_M! * (c.MMA_N! / 2 + 1) * 16) +
     tileM(c) * 4 +
     tileN(c),
+  coreTime: (c) => coreTime([SHAPE], c),
   workgroups: tileGrid,
   foldsX: false,
   operand: (c) => ({

@@ -1,50 +1,72 @@
+import type { GemmProblem } from '../problem.js';
 import { halfChunks, MODULES } from '../shaders.js';
+import { type CoreTime, coreTime } from './core-time.js';
 import { gemmSubgroupMatrix } from './gemm-subgroup-matrix.js';
 import type { Kernel, KernelConstants } from './kernel.js';
 import { matrixVariants, refuseSubgroups } from './matrix-variants.js';
 
-/**
- * Fragments of a workgroup along m, subgroups that share k, chunks on their way, times that as many rounds are written out
- * at most.
- */
-const SHAPES: readonly KernelConstants[] = [
-  ...[1, 2].flatMap((FRAGMENTS_M) =>
-    [
-      { SUBGROUPS: 16, SPLIT_K: 1 },
-      { SUBGROUPS: 8, SPLIT_K: 1 },
-      { SUBGROUPS: 4, SPLIT_K: 1 },
-      { SUBGROUPS: 8, SPLIT_K: 2 },
-    ].map((shape) => ({ FRAGMENTS_M, ...shape, AHEAD: 2, MOST_WRITTEN: 16 })),
-  ),
-  { FRAGMENTS_M: 3, SUBGROUPS: 16, SPLIT_K: 1, AHEAD: 2, MOST_WRITTEN: 16 },
-  { FRAGMENTS_M: 3, SUBGROUPS: 8, SPLIT_K: 1, AHEAD: 2, MOST_WRITTEN: 16 },
-  { FRAGMENTS_M: 4, SUBGROUPS: 16, SPLIT_K: 1, AHEAD: 1, MOST_WRITTEN: 16 },
+/** Rounds that are written out at most, times how many chunks are on their way (AHEAD). */
+const MOST_WRITTEN = 16;
+
+/** Fragments of a workgroup along m, its subgroups that share k, those that lie side by side along n; parts of k; its time. */
+const shape = (
+  [FRAGMENTS_M, SUBGROUPS, SUBGROUPS_N]: readonly [m: number, k: number, n: number],
+  splits: readonly number[],
+  time: CoreTime,
+) => ({ constants: { FRAGMENTS_M, SUBGROUPS, SUBGROUPS_N }, splits, time });
+
+const SHAPES = [
+  shape([1, 16, 1], [1, 2, 4], [1, 1.54, 1.23, 1.23]),
+  shape([1, 8, 1], [1, 4], [2, 1.09, 2.07, 2.46]),
+  shape([1, 4, 1], [1], [4, 0.86, 3.79, 4.81]),
+  shape([2, 16, 1], [1, 2, 4], [1, 1.96, 1.74, 1.74]),
+  shape([2, 8, 1], [1, 4], [2, 1.76, 2.28, 3.01]),
+  shape([2, 4, 1], [1], [4, 0, 4.52, 6.2]),
+  shape([3, 16, 1], [1], [1, 3.25, 1.87, 1.87]),
+  shape([3, 8, 1], [1, 4], [2, 2.2, 2.51, 3.52]),
+  shape([4, 16, 1], [1], [1, 3.98, 2.35, 2.35]),
+  shape([4, 8, 1], [4], [1, 2.6, 3.04, 3.04]),
+  shape([4, 8, 2], [1], [1, 1.2, 5.27, 5.27]),
+  shape([4, 4, 1], [1], [3, 5.49, 4.56, 5.86]),
 ];
+const VARIANTS = SHAPES.flatMap(({ constants, splits }) =>
+  splits.map((SPLIT_K): KernelConstants => {
+    const AHEAD = constants.FRAGMENTS_M > 3 ? 1 : 2;
+    return { ...constants, SPLIT_K, AHEAD, MOST_WRITTEN };
+  }),
+);
+/** What rounds take that are not all written out. */
+const LOOPED = 1.1;
 
 /** Small fragments make the text of a round four times as long, and some drivers take minutes to compile many. */
 const FEW_ROUNDS = { AHEAD: 2, MOST_WRITTEN: 1 };
 
+const rounds = (c: KernelConstants, p: GemmProblem) =>
+  Math.ceil(Math.ceil(p.k / 32) / (c.SUBGROUPS! * (c.SPLIT_K ?? 1)));
 const rows = (c: KernelConstants) => c.FRAGMENTS_M! * c.MMA_M!;
+/** Columns of a subgroup, and of all that lie side by side. */
 const columns = (c: KernelConstants) => 2 * c.MMA_N!;
+const allColumns = (c: KernelConstants) => c.SUBGROUPS_N! * columns(c);
 
 export const gemmSubgroupMatrixSkinny: Kernel = {
   ...gemmSubgroupMatrix,
   id: 'gemm_subgroup_matrix_skinny',
   variants: (caps) =>
-    matrixVariants(caps, 'f16', SHAPES).map((c) => (c.MMA_K! < 16 ? { ...c, ...FEW_ROUNDS } : c)),
+    matrixVariants(caps, 'f16', VARIANTS).map((c) => (c.MMA_K! < 16 ? { ...c, ...FEW_ROUNDS } : c)),
   refuse: (c, p, caps) =>
     p.m > rows(c) ? `it takes up to ${rows(c)} rows of x, and there are ${p.m}` : refuseSubgroups(c, caps),
-  tileLabel: (c) => `${rows(c)}x${columns(c)}x${c.SUBGROUPS}x${c.AHEAD}`,
-  threads: (c) => c.SUBGROUPS! * c.SUBGROUP_SIZE!,
-  sharedBytes: (c) => c.SUBGROUPS! * columns(c) * Math.max(80, c.MMA_M! * 4),
-  workgroups: (c, p) => ({ x: Math.ceil(p.n / columns(c)), y: 1, z: c.SPLIT_K ?? 1 }),
+  tileLabel: (c) => `${rows(c)}x${allColumns(c)}x${c.SUBGROUPS}x${c.AHEAD}`,
+  threads: (c) => c.SUBGROUPS! * c.SUBGROUPS_N! * c.SUBGROUP_SIZE!,
+  sharedBytes: (c) => c.SUBGROUPS! * allColumns(c) * Math.max(80, c.MMA_M! * 4),
+  workgroups: (c, p) => ({ x: Math.ceil(p.n / allColumns(c)), y: 1, z: c.SPLIT_K ?? 1 }),
   foldsX: true,
+  coreTime: (c, p) => coreTime(SHAPES, c, rounds(c, p) > c.MOST_WRITTEN! * c.AHEAD! ? LOOPED : 1),
   repeats: (c, p) => {
-    const rounds = Math.ceil(Math.ceil(p.k / 32) / (c.SUBGROUPS! * (c.SPLIT_K ?? 1)));
+    const turns = Math.ceil(rounds(c, p) / c.AHEAD!);
     return {
       LANE_ROWS: columns(c) / c.SUBGROUP_SIZE!,
       CHUNK_FRAGMENTS: 32 / c.MMA_K!,
-      WRITTEN: Math.min(c.MOST_WRITTEN!, Math.ceil(rounds / c.AHEAD!)),
+      WRITTEN: Math.ceil(turns / Math.ceil(turns / c.MOST_WRITTEN!)),
     };
   },
   operand: (c) => ({

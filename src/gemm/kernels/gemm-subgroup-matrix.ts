@@ -1,4 +1,5 @@
 import { halfChunks, int8Chunks, MATRIX_MODULES, MODULES } from '../shaders.js';
+import { type CoreTime, coreTime, type TimedShape } from './core-time.js';
 import { INT8_ROWS_ERRORS, refuseInt8Rows } from './int8-rows.js';
 import type { Kernel, KernelConstants } from './kernel.js';
 import {
@@ -13,27 +14,31 @@ import {
   tileShapes,
 } from './matrix-variants.js';
 
-/** Subgroups of a tile (m × n), fragments of a subgroup (m × n), fragments of a step along k. */
-const shape = (m: number, n: number, fragmentsM: number, fragmentsN: number, step: number) => ({
-  SUBGROUPS_M: m,
-  SUBGROUPS_N: n,
-  FRAGMENTS_M: fragmentsM,
-  FRAGMENTS_N: fragmentsN,
-  STEP_FRAGMENTS: step,
+/** Subgroups of a tile (m × n), fragments of a subgroup (m × n), fragments of a step along k; its time. */
+const shape = (
+  [SUBGROUPS_M, SUBGROUPS_N]: readonly [m: number, n: number],
+  [FRAGMENTS_M, FRAGMENTS_N]: readonly [m: number, n: number],
+  STEP_FRAGMENTS: number,
+  time: CoreTime,
+): TimedShape => ({
+  constants: { SUBGROUPS_M, SUBGROUPS_N, FRAGMENTS_M, FRAGMENTS_N, STEP_FRAGMENTS },
+  time,
 });
 
-/** Those of a tile stand together, the last one for when there are several workgroups a core; see the shader's head. */
-const F16_SHAPES: readonly KernelConstants[] = [shape(2, 2, 2, 2, 4), shape(2, 2, 4, 4, 4)];
-const I8_SHAPES: readonly KernelConstants[] = [
-  shape(2, 2, 2, 2, 4),
-  shape(4, 2, 2, 4, 4),
-  shape(2, 2, 4, 4, 2),
+const F16_SHAPES = [
+  shape([2, 2], [2, 2], 4, [2, 1.78, 7.9, 9.75]),
+  shape([2, 2], [4, 4], 4, [1, 4.77, 13, 13]),
+];
+const I8_SHAPES = [
+  shape([2, 2], [2, 2], 4, [2, 1.99, 4.57, 5.6]),
+  shape([4, 2], [2, 4], 4, [1, 3.73, 8, 8]),
+  shape([2, 2], [4, 4], 2, [2, 5.06, 10.2, 14.5]),
 ];
 
 const tileK = (c: KernelConstants) => c.STEP_FRAGMENTS! * c.MMA_K!;
 
 /** What f16 and int8 elements have in common; see shaders/gemm_subgroup_matrix.wgsl. */
-function matrixKernel(elementBytes: 1 | 2, shapes: readonly KernelConstants[]) {
+function matrixKernel(elementBytes: 1 | 2, shapes: readonly TimedShape[]) {
   const rowBytes = (c: KernelConstants) => tileK(c) * elementBytes + 16;
   /** Pieces of x and chunks of w that a thread takes each step. */
   const xLoads = (c: KernelConstants) => (tileM(c) * tileK(c) * elementBytes) / 16 / threads(c);
@@ -42,7 +47,12 @@ function matrixKernel(elementBytes: 1 | 2, shapes: readonly KernelConstants[]) {
   return {
     tiers: ['subgroups', elementBytes === 2 ? 'matrix-f16' : 'matrix-i8'],
     quietDiagnostics: ['chromium.subgroup_matrix_uniformity'],
-    variants: (caps) => matrixVariants(caps, elementBytes === 2 ? 'f16' : 'i8', tileShapes(shapes)),
+    variants: (caps) =>
+      matrixVariants(
+        caps,
+        elementBytes === 2 ? 'f16' : 'i8',
+        tileShapes(shapes.map(({ constants }) => constants)),
+      ),
     refuse: (c, _p, caps) => {
       if (tileK(c) % 32) return `steps of ${tileK(c)} along k are not whole chunks of 32`;
       if (!(Number.isInteger(xLoads(c)) && Number.isInteger(wLoads(c)))) {
@@ -58,6 +68,7 @@ function matrixKernel(elementBytes: 1 | 2, shapes: readonly KernelConstants[]) {
       const sums = c.MMA_M! * (c.FRAGMENTS_N! * c.MMA_N! * 4 + 16);
       return parts * Math.max(partRows(c) * rowBytes(c), sums) + tileM(c) * 4 + tileN(c);
     },
+    coreTime: (c) => coreTime(shapes, c),
     workgroups: tileGrid,
     foldsX: false,
     bindings: ['x_scales', 'w_row_max'],

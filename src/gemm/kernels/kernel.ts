@@ -5,6 +5,7 @@ import type { ShaderModuleText } from '../../gpu/shader.js';
 import type { Activations } from '../activations.js';
 import type { OperandSpec } from '../operands/operand.js';
 import type { GemmProblem } from '../problem.js';
+import type { CoreTime } from './core-time.js';
 
 /** Binding numbers, the same in every shader. */
 export const BINDINGS = {
@@ -75,6 +76,8 @@ export interface Kernel {
   threads(c: KernelConstants): number;
   /** Bytes of workgroup memory. */
   sharedBytes(c: KernelConstants): number;
+  /** How long cores take for its workgroups, where plans compare variants by that. */
+  coreTime?(c: KernelConstants, p: GemmProblem): CoreTime;
   /** Workgroups for n rows of weights, before they are spread over the grid's dimensions. */
   workgroups(c: KernelConstants, p: GemmProblem): Grid;
   /** True where the grid's x may be folded into y. */

@@ -1,4 +1,6 @@
+import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
+import { parseBenchFile } from '../../../bench/schema.js';
 import { refusal } from '../../../src/gemm/kernels/index.js';
 import { resolveProblem } from '../../../src/gemm/problem.js';
 import {
@@ -142,17 +144,13 @@ describe('planGemm', () => {
 
     test('k is cut until every core of a large GPU has a workgroup', () => {
       expect([128, 256, 512].map((m) => plan(m).constants.SPLIT_K)).toEqual([4, 2, 1]);
-      // Two tiles of 64 × 64 a core.
-      const splits = [1024, 5120, 14336].map(
-        (n) => planGemm(problem(64, n, 4096), matrices).constants.SPLIT_K,
-      );
-      expect(splits).toEqual([8, 2, 1]);
       // Small tiles where large ones would be too few.
       const tiles = [1024, 4096].map((n) => planGemm(problem(128, n, 4096), matrices).constants.FRAGMENTS_M);
       expect(tiles).toEqual([2, 4]);
-      // Parts of 128 columns at least.
-      expect(planGemm(problem(128, 1024, 512), matrices).constants.SPLIT_K).toBe(4);
+      // Not where a second dispatch takes longer than is saved.
+      expect(planGemm(problem(128, 1024, 512), matrices).constants.SPLIT_K).toBe(1);
       expect(plan(128).reason).toMatch(/k in 4 parts to have 128 workgroups/);
+      expect(plan(128).reason).toMatch(/the least estimated time of \d\d variants/);
     });
 
     test('every variant of every kernel says in numbers what it takes', () => {
@@ -171,21 +169,49 @@ describe('planGemm', () => {
 
     test('few rows: small workgroups where they fill whole rounds of all cores', () => {
       const subgroups = (n: number) => planGemm(problem(16, n, 4096), matrices).constants.SUBGROUPS;
-      // 128, 192, 256, 288, 448, 576 and 896 tiles of 32 columns.
-      expect([4096, 6144, 8192, 9216, 14336, 18432, 28672].map(subgroups)).toEqual([16, 8, 8, 4, 4, 8, 4]);
+      // 128, 192, 256, 448 and 896 workgroups of 32 columns.
+      expect([4096, 6144, 8192, 14336, 28672].map(subgroups)).toEqual([16, 8, 8, 4, 4]);
       const small = { ...matrices, limits: { ...matrices.limits, maxComputeWorkgroupStorageSize: 32768 } };
       expect(planGemm(problem(16, 4096, 4096), small).constants.SUBGROUPS).toBe(8);
-      // More rows: not where n is small, and 64 only where there is one workgroup a core.
-      const kernels = (m: number) =>
-        [1024, 4096, 6144].map((n) => planGemm(problem(m, n, 4096), matrices).kernel.slice(21) || 'tiles');
-      expect(kernels(48)).toEqual(['tiles', 'skinny', 'skinny']);
-      expect(kernels(64)).toEqual(['tiles', 'skinny', 'tiles']);
-      expect(planGemm(problem(64, 6144, 4096), matrices).reason).toMatch(/192 workgroups that each read 64/);
-      expect(planGemm(problem(64, 4096, 14336), matrices).kernel).toBe('gemm_subgroup_matrix');
-      expect(planGemm(problem(16, 1024, 4096), matrices).constants).toMatchObject({
-        SUBGROUPS: 8,
-        SPLIT_K: 2,
-      });
+      // Where n gives few of them, k does; where it gives several a core, two subgroups read x at once.
+      const sixtyFour = [1024, 4096, 8192].map((n) => planGemm(problem(64, n, 4096), matrices).constants);
+      expect(sixtyFour).toMatchObject([
+        { SUBGROUPS: 8, SUBGROUPS_N: 1, SPLIT_K: 4 },
+        { SUBGROUPS: 16, SUBGROUPS_N: 1, SPLIT_K: 1 },
+        { SUBGROUPS: 8, SUBGROUPS_N: 2, SPLIT_K: 1 },
+      ]);
+      // Where n gives many, tiles read x less often.
+      expect(planGemm(problem(64, 16384, 5376), matrices).kernel).toBe('gemm_subgroup_matrix');
+    });
+
+    test('few rows of weights are read row by row for more rows of x', () => {
+      const kernels = (n: number) =>
+        [4, 5, 8, 9].map((m) => planGemm(problem(m, n, 4096), matrices).kernel.includes('matrix'));
+      expect(kernels(2048)).toEqual([false, false, false, true]);
+      expect(kernels(2080)).toEqual([false, true, true, true]);
+      // As many workgroups as a large GPU holds: each row of x has its own where n gives few.
+      const rows = [512, 2048, 4096].map((n) => planGemm(problem(4, n, 4096), matrices).constants.X_ROWS);
+      expect(rows).toEqual([1, 2, 4]);
+    });
+
+    test('what was measured on an H200 is within 10 % of the fastest kernel with what is planned', async () => {
+      const file = new URL('../../../bench/results/nvidia-h200-plans.json', import.meta.url);
+      const { plans } = parseBenchFile(await readFile(file, 'utf8'), 'plans');
+      expect(plans!.length).toBeGreaterThan(200);
+      for (const activations of ['float', 'int8'] as const) {
+        for (const { case: c, candidates } of plans!) {
+          const { label } = planGemm({ ...problem(c.m, c.n, c.k), activations, int8Snr: 45 }, matrices);
+          const known = candidates.filter(
+            ({ kernel }) => activations === 'int8' || !kernel.startsWith('gemm_subgroup_matrix_i8'),
+          );
+          const planned = known.find(
+            ({ kernel }) => kernel.replace('.xint8', '') === label.replace('.xint8', ''),
+          );
+          const what = `${c.m}x${c.n}x${c.k}: ${label}`;
+          expect(planned, `${what} was not measured`).toBeDefined();
+          expect(planned!.microseconds! / known[0]!.microseconds!, what).toBeLessThanOrEqual(1.1);
+        }
+      }
     });
 
     test('rounds of all cores count, not workgroups', () => {
