@@ -99,11 +99,10 @@ export class Gemm {
     this.#rotation = stages.rotation;
     this.#fp4Rows = stages.fp4Rows;
     this.#operand = stages.operand;
-    const max = gpu.caps.limits.maxComputeWorkgroupsPerDimension;
     this.#parts = weights.parts.map((part) => ({
       part,
       uniform: this.#createUniform(part, weights, stages.source),
-      workgroups: spreadGrid(KERNELS[plan.kernel], plan.constants, { ...problem, n: part.rows }, max),
+      workgroups: spreadGrid(KERNELS[plan.kernel], plan.constants, { ...problem, n: part.rows }, gpu.caps),
     }));
     const rows = Math.max(...weights.parts.map((part) => part.rows));
     if (this.#reduction) {

@@ -1,9 +1,9 @@
 /**
- * How long kernels on subgroup matrices take, by what the cores of a GPU do: plans compare their variants by it.
+ * How long kernels take, by what the cores of a GPU do: plans take the variant with the least of it.
  *
- * Numbers are µs on an H200: least squares of the times of 4600 products, with 16 to 2048 rows of x and the layers of five models,
- * of most of which they are within 7 %. What plans then take is within 10 % of the fastest variant on each of them
- * (bench/results/nvidia-h200-plans.json).
+ * Numbers are µs on an H200: least squares of the times of 10 000 products, with 1 to 2048 rows of x and the layers of five
+ * models, of most of which they are within 7 %. What plans then take is within 10 % of the fastest variant on each of them
+ * (bench/results/nvidia-h200-node-*plans.json). Other GPUs have other numbers, but much the same ratios; `tuneGemm` measures.
  */
 import type { GemmProblem } from '../problem.js';
 import type { Kernel, KernelConstants } from './kernel.js';
@@ -14,16 +14,14 @@ import type { Kernel, KernelConstants } from './kernel.js';
  */
 export type CoreTime = readonly [holds: number, start: number, alone: number, together: number];
 
-/** Constants of a variant, without the fragments, and its time with fragments of 16 × 16. */
+/** Constants of a variant but for fragments of matrices, and its time, with fragments of 16 × 16 where it has them. */
 export interface TimedShape {
   readonly constants: KernelConstants;
   readonly time: CoreTime;
 }
 
-const CORES = 132;
-/** A second dispatch, which adds up parts of k, and what a million of their sums take to be written and read. */
-const SECOND_DISPATCH = 3;
-const PART_SUMS = 1.34;
+export const constantsOf = (shapes: readonly TimedShape[]): KernelConstants[] =>
+  shapes.map(({ constants }) => constants);
 
 /** The time of a variant that was made of one of `shapes`; `factor` is what a thousand of k takes more than theirs. */
 export function coreTime(shapes: readonly TimedShape[], c: KernelConstants, factor = 1): CoreTime {
@@ -31,19 +29,31 @@ export function coreTime(shapes: readonly TimedShape[], c: KernelConstants, fact
     Object.entries(constants).every(([name, value]) => c[name] === value),
   )!;
   const [holds, start, alone, together] = time;
-  const size = (factor * c.MMA_M! * c.MMA_N!) / 256;
+  const { MMA_M = 16, MMA_N = 16 } = c;
+  const size = (factor * MMA_M * MMA_N) / 256;
   return [holds, start, alone * size, together * size];
 }
 
+const CORES = 132;
+/** A dispatch that brings x into another type or order, and what a million values of it take. */
+const CONVERSION = 1.26;
+const CONVERTED_VALUES = 1.04;
+/** A dispatch that adds up parts of k, and what a million of their sums take to be written and read. */
+const REDUCTION = 3.44;
+const PART_SUMS = 1.32;
+
 /** µs of a product, without what all variants have in common. */
 export function estimateTime(kernel: Kernel, c: KernelConstants, p: GemmProblem): number {
-  const [holds, start, alone, together] = kernel.coreTime!(c, p);
+  const [holds, start, alone, together] = kernel.coreTime(c, p);
   const { x, y, z } = kernel.workgroups(c, p);
   const workgroups = x * y * z;
   const full = Math.floor(workgroups / (holds * CORES));
+  // How many a core has in the last round.
   const rest = Math.ceil((workgroups - full * holds * CORES) / CORES);
   const last = rest > 1 ? alone + ((together - alone) * (rest - 1)) / (holds - 1) : rest * alone;
   const parts = c.SPLIT_K ?? 1;
-  const rounds = (full + Math.min(rest, 1)) * start + ((full * together + last) * p.k) / parts / 1000;
-  return parts > 1 ? rounds + SECOND_DISPATCH + (PART_SUMS * p.m * p.n * parts) / 1e6 : rounds;
+  let time = (full + Math.min(rest, 1)) * start + ((full * together + last) * p.k) / parts / 1000;
+  if (kernel.operand(c, p).kind !== 'rows') time += CONVERSION + (CONVERTED_VALUES * p.m * p.k) / 1e6;
+  if (parts > 1) time += REDUCTION + (PART_SUMS * p.m * p.n * parts) / 1e6;
+  return time;
 }

@@ -1,11 +1,12 @@
 import { MODULES } from '../shaders.js';
-import type { Kernel, KernelConstants } from './kernel.js';
+import { constantsOf, coreTime, type TimedShape } from './core-time.js';
+import type { Kernel } from './kernel.js';
 
 /** The best at large m comes last; see the shader's head. */
-const VARIANTS: readonly KernelConstants[] = [
-  { TILE_M: 32, TILE_N: 64, TILE_K: 64, THREAD_N: 4 },
-  { TILE_M: 64, TILE_N: 64, TILE_K: 64, THREAD_N: 4 },
-  { TILE_M: 128, TILE_N: 64, TILE_K: 64, THREAD_N: 8 },
+const SHAPES: readonly TimedShape[] = [
+  { constants: { TILE_M: 32, TILE_N: 64, TILE_K: 64, THREAD_N: 4 }, time: [3, 4.06, 17.4, 19.5] },
+  { constants: { TILE_M: 64, TILE_N: 64, TILE_K: 64, THREAD_N: 4 }, time: [5, 0.99, 23.5, 70.7] },
+  { constants: { TILE_M: 128, TILE_N: 64, TILE_K: 64, THREAD_N: 8 }, time: [5, 3.79, 29.1, 126.7] },
 ];
 
 /** Rows of a thread. */
@@ -19,7 +20,9 @@ export const gemmDp4a: Kernel = {
   tiers: ['dp4a'],
   activations: ['int8', 'mxfp4', 'nvfp4'],
   precision: 'f32',
-  variants: () => VARIANTS,
+  manner: 'tiles of integers, with a scale a block, share decoded weights between rows of x',
+  variants: () => constantsOf(SHAPES),
+  coreTime: (c) => coreTime(SHAPES, c),
   tileLabel: (c) => `${c.TILE_M}x${c.TILE_N}x${c.TILE_K}.${THREAD_M}x${c.THREAD_N}`,
   threads: (c) => (c.TILE_M! / THREAD_M) * (c.TILE_N! / c.THREAD_N!),
   // With blocks of 16, which have the most scales.

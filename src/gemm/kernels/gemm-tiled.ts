@@ -1,13 +1,14 @@
 import { floatCodes, MODULES, X_MODULES } from '../shaders.js';
-import type { Kernel, KernelConstants } from './kernel.js';
+import { constantsOf, coreTime, type TimedShape } from './core-time.js';
+import type { Kernel } from './kernel.js';
 import { splitShapes } from './matrix-variants.js';
 
 /** The best at large m comes last; see the shader's head. */
-const SHAPES: readonly KernelConstants[] = [
-  { TILE_M: 32, TILE_N: 64, TILE_K: 16, THREAD_M: 8 },
-  { TILE_M: 64, TILE_N: 64, TILE_K: 16, THREAD_M: 8 },
-  { TILE_M: 128, TILE_N: 64, TILE_K: 32, THREAD_M: 8 },
-  { TILE_M: 128, TILE_N: 128, TILE_K: 16, THREAD_M: 16 },
+const SHAPES: readonly TimedShape[] = [
+  { constants: { TILE_M: 32, TILE_N: 64, TILE_K: 16, THREAD_M: 8 }, time: [8, 3.69, 48, 105.6] },
+  { constants: { TILE_M: 64, TILE_N: 64, TILE_K: 16, THREAD_M: 8 }, time: [6, 5.39, 48.5, 141] },
+  { constants: { TILE_M: 128, TILE_N: 64, TILE_K: 32, THREAD_M: 8 }, time: [2, 3.75, 56, 101.4] },
+  { constants: { TILE_M: 128, TILE_N: 128, TILE_K: 16, THREAD_M: 16 }, time: [2, 3.77, 184, 189] },
 ];
 
 /** Columns of a thread. */
@@ -18,7 +19,9 @@ export const gemmTiled: Kernel = {
   tiers: ['base'],
   activations: ['float'],
   precision: 'f32',
-  variants: () => splitShapes(SHAPES, [1, 2, 4, 8]),
+  manner: 'tiles share decoded weights between rows of x',
+  variants: () => splitShapes(constantsOf(SHAPES), [1, 2, 4, 8]),
+  coreTime: (c) => coreTime(SHAPES, c),
   tileLabel: (c) => `${c.TILE_M}x${c.TILE_N}x${c.TILE_K}.${c.THREAD_M}x${THREAD_N}`,
   threads: (c) => (c.TILE_M! / c.THREAD_M!) * (c.TILE_N! / THREAD_N),
   sharedBytes: (c) => (c.TILE_M! + c.TILE_N!) * c.TILE_K! * 4,

@@ -1,25 +1,29 @@
 import { floatCodes, MODULES, X_MODULES, xRows } from '../shaders.js';
-import type { Kernel, KernelConstants } from './kernel.js';
+import { type CoreTime, constantsOf, coreTime, type TimedShape } from './core-time.js';
+import type { Kernel } from './kernel.js';
 
-const variant = (
-  X_ROWS: number,
-  THREADS: number,
-  ROWS: number,
-  SLAB: number,
-  DEPTH: number,
-): KernelConstants => ({ THREADS, ROWS, X_ROWS, SLAB, DEPTH, SPLIT_K: 1 });
+/** Rows of x, threads, rows of w a thread, chunks of x in workgroup memory, chunks of w on their way; its time. */
+const shape = (
+  [X_ROWS, THREADS, ROWS, SLAB, DEPTH]: readonly [
+    xRows: number,
+    threads: number,
+    rows: number,
+    slab: number,
+    depth: number,
+  ],
+  time: CoreTime,
+): TimedShape => ({ constants: { THREADS, ROWS, X_ROWS, SLAB, DEPTH, SPLIT_K: 1 }, time });
 
-/** Rows of x, threads, rows of w a thread, chunks of x in workgroup memory, chunks of w on their way. */
-const VARIANTS: readonly KernelConstants[] = [
-  variant(1, 256, 2, 64, 1),
-  variant(1, 256, 2, 128, 1),
-  variant(1, 256, 2, 128, 4),
-  variant(1, 256, 4, 64, 1),
-  variant(2, 256, 2, 32, 1),
-  variant(2, 256, 4, 32, 1),
-  variant(4, 128, 2, 16, 1),
-  variant(4, 128, 4, 16, 1),
-  variant(4, 256, 4, 32, 1),
+const SHAPES = [
+  shape([1, 256, 2, 64, 1], [2, 0.3, 0.49, 0.71]),
+  shape([1, 256, 2, 128, 1], [2, 0.21, 0.51, 0.82]),
+  shape([1, 256, 2, 128, 4], [2, 0.28, 0.44, 0.83]),
+  shape([1, 256, 4, 64, 1], [2, 0.41, 0.79, 1.34]),
+  shape([2, 256, 2, 32, 1], [3, 0.25, 0.61, 1.62]),
+  shape([2, 256, 4, 32, 1], [2, 0.36, 1.11, 2.01]),
+  shape([4, 128, 2, 16, 1], [5, 0.84, 1.18, 4.11]),
+  shape([4, 128, 4, 16, 1], [4, 1.04, 1.78, 5.38]),
+  shape([4, 256, 4, 32, 1], [2, 0.7, 1.46, 2.84]),
 ];
 
 /** Bytes of workgroup memory where a chunk of `rows` rows of x takes `xChunk` vec4s; sums of four rows lie where x was. */
@@ -36,7 +40,9 @@ export const gemv: Kernel = {
   tiers: ['base'],
   activations: ['float'],
   precision: 'f32',
-  variants: () => VARIANTS,
+  manner: 'weights are decoded where they are used',
+  variants: () => constantsOf(SHAPES),
+  coreTime: (c) => coreTime(SHAPES, c),
   tileLabel: (c) => `${c.X_ROWS}x${8 * c.ROWS!}x${c.THREADS}x${c.SLAB}x${c.DEPTH}`,
   threads: (c) => c.THREADS!,
   // The last vec4 is empty; see shaders/x_rows_*.wgsl.
@@ -70,13 +76,13 @@ export const gemv: Kernel = {
 };
 
 /** As above; half a chunk of x of a row is what a thread brings at a time. */
-const F16_VARIANTS: readonly KernelConstants[] = [
-  variant(1, 256, 2, 128, 2),
-  variant(1, 256, 2, 128, 4),
-  variant(1, 128, 4, 64, 2),
-  variant(2, 256, 2, 64, 2),
-  variant(4, 256, 2, 32, 1),
-  variant(4, 128, 4, 16, 1),
+const F16_SHAPES = [
+  shape([1, 256, 2, 128, 2], [2, 0.25, 0.36, 0.59]),
+  shape([1, 256, 2, 128, 4], [2, 0.2, 0.36, 0.61]),
+  shape([1, 128, 4, 64, 2], [4, 0.31, 0.87, 2.35]),
+  shape([2, 256, 2, 64, 2], [3, 1.1, 0.5, 1.38]),
+  shape([4, 256, 2, 32, 1], [2, 0.19, 0.95, 1.57]),
+  shape([4, 128, 4, 16, 1], [3, 0.87, 1.86, 3.05]),
 ];
 
 /** gemv with products of halves. */
@@ -86,7 +92,9 @@ export const gemvF16: Kernel = {
   tiers: ['f16-products'],
   enables: ['f16'],
   precision: 'f16',
-  variants: () => F16_VARIANTS,
+  manner: 'weights are decoded where they are used, and multiplied as halves',
+  variants: () => constantsOf(F16_SHAPES),
+  coreTime: (c) => coreTime(F16_SHAPES, c),
   // See shaders/x_halves.wgsl.
   sharedBytes: shared((rows) => (4 * rows + Math.ceil(rows / 2)) | 1),
   modules: (c, p) => [

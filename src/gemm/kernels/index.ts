@@ -107,6 +107,8 @@ export function refusal(kernel: Kernel, c: KernelConstants, p: GemmProblem, caps
   if (p.precision === 'f32' && kernel.precision === 'f16') {
     return "it rounds x to f16, and the problem's precision is f32";
   }
+  const rows = kernel.mostRows?.(c) ?? p.m;
+  if (p.m > rows) return `it takes up to ${rows} rows of x, and there are ${p.m}`;
   const threads = kernel.threads(c);
   if (threads > caps.limits.maxComputeInvocationsPerWorkgroup) {
     return `${threads} threads exceed maxComputeInvocationsPerWorkgroup = ${caps.limits.maxComputeInvocationsPerWorkgroup}`;

@@ -62,6 +62,8 @@ export interface Kernel {
   readonly activations: readonly Activations['kind'][];
   /** What float activations are rounded to; a problem may ask for more. */
   readonly precision: 'f32' | 'f16';
+  /** How it goes about weights, for people who ask why it was chosen. */
+  readonly manner: string;
   /** WGSL extensions, and diagnostics to be turned off. */
   readonly enables?: readonly string[];
   /** Further extensions that it uses where a device has them. */
@@ -69,6 +71,8 @@ export interface Kernel {
   readonly quietDiagnostics?: readonly string[];
   /** Sets of constants worth choosing between on a device. */
   variants(caps: Caps): readonly KernelConstants[];
+  /** Rows of x that it takes at most; any number where absent. */
+  mostRows?(c: KernelConstants): number;
   /** Why it cannot compute a problem, apart from what the other fields say. */
   refuse?(c: KernelConstants, p: GemmProblem, caps: Caps): string | undefined;
   /** Constants as they appear in labels, e.g. `64x64x16`. */
@@ -76,8 +80,8 @@ export interface Kernel {
   threads(c: KernelConstants): number;
   /** Bytes of workgroup memory. */
   sharedBytes(c: KernelConstants): number;
-  /** How long cores take for its workgroups, where plans compare variants by that. */
-  coreTime?(c: KernelConstants, p: GemmProblem): CoreTime;
+  /** How long cores take for its workgroups, which plans go by. */
+  coreTime(c: KernelConstants, p: GemmProblem): CoreTime;
   /** Workgroups for n rows of weights, before they are spread over the grid's dimensions. */
   workgroups(c: KernelConstants, p: GemmProblem): Grid;
   /** True where the grid's x may be folded into y. */
