@@ -1,9 +1,11 @@
 /** Choosing a kernel by measuring all that can run, on the caller's device. */
 import { UnsupportedError } from '../errors.js';
+import type { Caps } from '../gpu/caps.js';
 import type { Gpu } from '../gpu/gpu.js';
 import { type TimerOptions, time } from '../gpu/timer.js';
 import type { Gemm } from './gemm.js';
-import type { KernelConstants } from './kernels/index.js';
+import { estimateTime } from './kernels/core-time.js';
+import { KERNELS } from './kernels/index.js';
 import { candidatePlans, type GemmPlan } from './plan.js';
 import { type GemmProblem, type GemmProblemOptions, problemLabel, resolveProblem } from './problem.js';
 import { randomMatrix, Trial } from './trial.js';
@@ -29,11 +31,16 @@ export interface TuneOptions {
 /** Seconds of each candidate measured so far, by label; null for one that failed its check or did not compile. */
 type Measurements = Record<string, number | null>;
 
+/** How many times the least estimated time is too long to be measured, and µs that any product takes besides. */
+const UNLIKELY = 3;
+const DISPATCH = 4;
+
 /** Columns of y that are compared with f64. */
 const CHECKED_COLUMNS = 16;
 
 /**
- * Measures every kernel and variant that can compute a problem on this device and returns the fastest one's plan.
+ * Measures the kernels and variants that may be the fastest for a problem on this device, the likeliest first, and returns
+ * the plan of the one that is: those estimated to take up to three times as long as the best.
  * Each is first compared with f64 on random weights; one that is wrong or does not compile is left out.
  *
  * ```ts
@@ -49,9 +56,7 @@ export async function tuneGemm(
 ): Promise<GemmPlan> {
   const problem = resolveProblem(wanted);
   const { storage, signal, onProgress } = options;
-  const candidates = candidatePlans(problem, await gpu.usableCaps()).filter(({ constants: c }) =>
-    worthMeasuring(c, problem),
-  );
+  const candidates = likelyPlans(problem, await gpu.usableCaps());
   const key = tuneKey(gpu, problem);
   const measurements = parseMeasurements(await storage?.get(key));
 
@@ -96,10 +101,13 @@ function describe(p: GemmProblem): string {
   return `${p.m}x${p.n}x${p.k} ${problemLabel(p)} ${p.precision}`;
 }
 
-/** False for what cannot win: tiles that are mostly empty, and rows of x that are not there. */
-function worthMeasuring(c: KernelConstants, { m }: GemmProblem): boolean {
-  if (c.X_ROWS) return c.X_ROWS < 2 * m;
-  return !c.TILE_M || c.TILE_M < 16 * m;
+/** Those that another GPU than the one that estimates are made for may be fastest with, the likeliest first. */
+function likelyPlans(problem: GemmProblem, caps: Caps): GemmPlan[] {
+  const estimated = candidatePlans(problem, caps)
+    .map((plan) => ({ plan, time: estimateTime(KERNELS[plan.kernel], plan.constants, problem) }))
+    .sort((a, b) => a.time - b.time);
+  const most = UNLIKELY * (estimated[0]?.time ?? 0) + DISPATCH;
+  return estimated.filter(({ time }) => time <= most).map(({ plan }) => plan);
 }
 
 function parseMeasurements(text: string | null | undefined): Measurements {
