@@ -41,7 +41,7 @@ export function planGemm(problem: GemmProblemOptions, caps: Caps): GemmPlan {
     }
     return able
       .filter(({ SPLIT_K = 1 }) => SPLIT_K === 1 || p.k / SPLIT_K >= LEAST_PART)
-      .map((constants) => ({ kernel, constants, time: estimateTime(kernel, constants, p) }));
+      .map((constants) => ({ kernel, constants, time: estimateTime(kernel, constants, p, caps.cores) }));
   });
   if (!variants.length) {
     throw new UnsupportedError(

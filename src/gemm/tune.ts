@@ -104,7 +104,7 @@ function describe(p: GemmProblem): string {
 /** Those that another GPU than the one that estimates are made for may be fastest with, the likeliest first. */
 function likelyPlans(problem: GemmProblem, caps: Caps): GemmPlan[] {
   const estimated = candidatePlans(problem, caps)
-    .map((plan) => ({ plan, time: estimateTime(KERNELS[plan.kernel], plan.constants, problem) }))
+    .map((plan) => ({ plan, time: estimateTime(KERNELS[plan.kernel], plan.constants, problem, caps.cores) }))
     .sort((a, b) => a.time - b.time);
   const most = UNLIKELY * (estimated[0]?.time ?? 0) + DISPATCH;
   return estimated.filter(({ time }) => time <= most).map(({ plan }) => plan);

@@ -55,6 +55,11 @@ export interface Caps {
   readonly subgroupMinSize?: number;
   readonly subgroupMaxSize?: number;
   readonly subgroupMatrixConfigs: readonly SubgroupMatrixConfig[];
+  /**
+   * Cores (multiprocessors, compute units) that plans share work out to. WebGPU does not tell: `readCaps` guesses by the
+   * vendor, and who knows better may say. Those of a large GPU where absent.
+   */
+  readonly cores?: number;
 }
 
 /** Copies adapter information by name: its fields are prototype getters, which spreading and JSON lose. */
@@ -81,12 +86,24 @@ export function isSoftware({ isFallbackAdapter, description, device }: AdapterIn
   return isFallbackAdapter || /swiftshader|llvmpipe|lavapipe/i.test(`${description} ${device}`);
 }
 
+/** By vendors whose GPUs mostly share a chip with a CPU. */
+const FEW_CORES: Readonly<Record<string, number>> = {
+  apple: 16,
+  intel: 8,
+  qualcomm: 6,
+  arm: 6,
+  'img-tec': 4,
+  samsung: 4,
+};
+const SOFTWARE_CORES = 4;
+
 export function readCaps(device: GPUDevice, info: AdapterInfo, languageFeatures: ReadonlySet<string>): Caps {
   const features = [...device.features].sort();
   const has = (feature: string) => features.includes(feature);
   const configs = has('chromium-experimental-subgroup-matrix') ? info.subgroupMatrixConfigs : [];
   const matrix = (component: string, result: string) =>
     configs.some((c) => c.componentType === component && c.resultComponentType === result);
+  const cores = isSoftware(info) ? SOFTWARE_CORES : FEW_CORES[info.vendor];
   const present: Record<Tier, boolean> = {
     base: true,
     subgroups: has('subgroups'),
@@ -104,5 +121,6 @@ export function readCaps(device: GPUDevice, info: AdapterInfo, languageFeatures:
     ...(info.subgroupMinSize && { subgroupMinSize: info.subgroupMinSize }),
     ...(info.subgroupMaxSize && { subgroupMaxSize: info.subgroupMaxSize }),
     subgroupMatrixConfigs: configs,
+    ...(cores && { cores }),
   };
 }

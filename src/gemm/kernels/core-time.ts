@@ -34,6 +34,7 @@ export function coreTime(shapes: readonly TimedShape[], c: KernelConstants, fact
   return [holds, start, alone * size, together * size];
 }
 
+/** Those of an H200. */
 const CORES = 132;
 /** A dispatch that brings x into another type or order, and what a million values of it take. */
 const CONVERSION = 1.26;
@@ -42,14 +43,14 @@ const CONVERTED_VALUES = 1.04;
 const REDUCTION = 3.44;
 const PART_SUMS = 1.32;
 
-/** µs of a product, without what all variants have in common. */
-export function estimateTime(kernel: Kernel, c: KernelConstants, p: GemmProblem): number {
+/** µs of a product on so many cores like those of an H200, without what all variants have in common. */
+export function estimateTime(kernel: Kernel, c: KernelConstants, p: GemmProblem, cores = CORES): number {
   const [holds, start, alone, together] = kernel.coreTime(c, p);
   const { x, y, z } = kernel.workgroups(c, p);
   const workgroups = x * y * z;
-  const full = Math.floor(workgroups / (holds * CORES));
+  const full = Math.floor(workgroups / (holds * cores));
   // How many a core has in the last round.
-  const rest = Math.ceil((workgroups - full * holds * CORES) / CORES);
+  const rest = Math.ceil((workgroups - full * holds * cores) / cores);
   const last = rest > 1 ? alone + ((together - alone) * (rest - 1)) / (holds - 1) : rest * alone;
   const parts = c.SPLIT_K ?? 1;
   let time = (full + Math.min(rest, 1)) * start + ((full * together + last) * p.k) / parts / 1000;

@@ -83,6 +83,14 @@ describe('planGemm', () => {
     expect(rows).toEqual([1, 2, 4, 4, 4, 4]);
   });
 
+  test('few cores take what makes the least work for all of them, not what keeps many of them busy', () => {
+    const few: Caps = { ...core, cores: 8 };
+    const rows = (caps: Caps) => planGemm(problem(4, 1024, 4096), caps).constants.X_ROWS;
+    expect([rows(core), rows(few)]).toEqual([2, 4]);
+    const parts = (caps: Caps) => planGemm(problem(128, 4096, 4096), caps).constants.SPLIT_K;
+    expect([parts(core), parts(few)]).toEqual([8, 1]);
+  });
+
   test('with DP4A and int8 activations, integers take over where gemv decodes too often', () => {
     const dp4a: Caps = { ...core, tiers: ['base', 'dp4a'] };
     const kernels = [1, 16, 48, 128, 2048].map(
