@@ -568,29 +568,45 @@ test('perplexity refuses what it cannot measure', async () => {
 describe.skipIf(isSlow || !hasDictionary)('the dictionary model', () => {
   const MXFP4_FLOOR = { format: 'mxfp4', scaleRule: 'floor' } as const;
   const length = 16;
-  const read = async () => {
+  const sequences = 5;
+  const read = async (count: number) => {
     const bytes = await readFile(join(dictionary, 'eval_tokens.u16'));
-    return new Uint16Array(bytes.buffer, bytes.byteOffset, length);
+    return new Uint16Array(bytes.buffer, bytes.byteOffset, count);
   };
 
-  test.each<[string, WeightOptions | undefined, WeightOptions | undefined, number | undefined]>([
-    ['BF16', undefined, undefined, undefined],
-    ['W4A16 MXFP4', MXFP4_FLOOR, undefined, undefined],
-    ['W4A4 MXFP4', MXFP4_FLOOR, MXFP4_FLOOR, 0.02],
-    ['W4A4 NVFP4', { format: 'nvfp4' }, { format: 'nvfp4' }, 0.02],
-  ])('%s: the losses of f64', async (_, weights, x, tolerance) => {
+  test.each<[string, WeightOptions | undefined]>([
+    ['BF16', undefined],
+    ['W4A16 MXFP4', MXFP4_FLOOR],
+  ])('%s: the losses of f64', async (_, weights) => {
     const reference = await loadLlamaF64(dictionary);
     await using source = await openLlamaFolder(dictionary);
-    const activations = x ? activationsOf(x) : 'float';
+    using llama = await createLlama(suite.gpu, source, { weights: weights ?? 'float', precision: 'f32' });
+    const tokens = await read(length);
+    const { lossPerSequence } = await perplexity(llama, tokens, { sequenceLength: length });
+    const linear = weights && quantizedLinear(reference, { weights });
+    const wanted = lossesF64(reference, tokens, length, { linear });
+    expectWithin(lossPerSequence, wanted, f32Bound(reference, tokens, wanted, linear));
+  });
+
+  // Where a value of x lies between two codes, the last bit of an f32 sum decides, and the loss moves by up to 0.14 (so it does
+  // in f64, with noise of 2e-7 after each product): some sequences have none such, and agree. A wrong model agrees with none.
+  test.each<[string, WeightOptions]>([
+    ['W4A4 MXFP4', MXFP4_FLOOR],
+    ['W4A4 NVFP4', { format: 'nvfp4' }],
+  ])('%s: the losses of f64, but for values between two codes', async (_, format) => {
+    const reference = await loadLlamaF64(dictionary);
+    await using source = await openLlamaFolder(dictionary);
     using llama = await createLlama(suite.gpu, source, {
-      weights: weights ?? 'float',
-      activations,
+      weights: format,
+      activations: activationsOf(format),
       precision: 'f32',
     });
-    const tokens = await read();
-    const { lossPerSequence } = await perplexity(llama, tokens, { sequenceLength: length });
-    const linear = weights && quantizedLinear(reference, { weights, activations: x });
+    const tokens = await read(sequences * length);
+    const { lossPerSequence } = await perplexity(llama, tokens, { sequenceLength: length, batch: sequences });
+    const linear = quantizedLinear(reference, { weights: format, activations: format });
     const wanted = lossesF64(reference, tokens, length, { linear });
-    expectWithin(lossPerSequence, wanted, tolerance ?? f32Bound(reference, tokens, wanted, linear));
+    expectWithin(lossPerSequence, wanted, 0.3);
+    const agreeing = wanted.filter((loss, i) => Math.abs(loss - lossPerSequence[i]!) < 1e-4);
+    expect(agreeing.length).toBeGreaterThanOrEqual(2);
   });
 });
