@@ -5,7 +5,7 @@ import type { Gpu } from '../gpu/gpu.js';
 import { type TimerOptions, time } from '../gpu/timer.js';
 import type { Gemm } from './gemm.js';
 import { estimateTime } from './kernels/core-time.js';
-import { KERNELS } from './kernels/index.js';
+import { KERNELS, type KernelConstants } from './kernels/index.js';
 import { candidatePlans, type GemmPlan } from './plan.js';
 import { type GemmProblem, type GemmProblemOptions, problemLabel, resolveProblem } from './problem.js';
 import { randomMatrix, Trial } from './trial.js';
@@ -107,7 +107,15 @@ function likelyPlans(problem: GemmProblem, caps: Caps): GemmPlan[] {
     .map((plan) => ({ plan, time: estimateTime(KERNELS[plan.kernel], plan.constants, problem, caps.cores) }))
     .sort((a, b) => a.time - b.time);
   const most = UNLIKELY * (estimated[0]?.time ?? 0) + DISPATCH;
-  return estimated.filter(({ time }) => time <= most).map(({ plan }) => plan);
+  return estimated
+    .filter(({ plan, time }) => time <= most && canWin(plan.constants, problem))
+    .map(({ plan }) => plan);
+}
+
+/** False for tiles that are mostly empty, and rows of x that are not there. */
+function canWin(c: KernelConstants, { m }: GemmProblem): boolean {
+  if (c.X_ROWS) return c.X_ROWS < 2 * m;
+  return !c.TILE_M || c.TILE_M < 16 * m;
 }
 
 function parseMeasurements(text: string | null | undefined): Measurements {

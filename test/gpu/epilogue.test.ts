@@ -70,8 +70,11 @@ async function worstOf(weights: GpuWeights, plan: GemmPlan, c: Case): Promise<nu
 /** One plan of each kernel with float activations, or all of them. */
 function plans(weights: GpuWeights, c: Case, all = false): GemmPlan[] {
   const problem = problemOf(weights, optionsOf(c));
-  const found = candidatePlans(problem, context.gpu.caps);
-  return all ? found : found.filter((plan, i) => found.findIndex((p) => p.kernel === plan.kernel) === i);
+  const { caps } = context.gpu;
+  const found = candidatePlans(problem, caps);
+  if (all) return found;
+  const firsts = found.filter((plan, i) => found.findIndex((p) => p.kernel === plan.kernel) === i);
+  return firsts.map(({ kernel, constants }) => planWith(kernel, smallTile(kernel, constants), problem, caps));
 }
 
 const halves = (values: Float32Array) => halfToFloat(toHalf(values));

@@ -225,8 +225,8 @@ describe('weights above the limits of a device', () => {
       readonly problem: Parameters<typeof problemOf>[1];
       readonly kernel?: readonly ['gemv' | 'gemm_tiled', KernelConstants];
     }[] = [
-      { problem: { m: 1 } },
-      { problem: { m: 3, bias: true } },
+      { problem: { m: 1, precision: 'f32' } },
+      { problem: { m: 3, bias: true, precision: 'f32' } },
       { problem: { m: 5, bias: true, accumulate: true }, kernel: ['gemv', gemv] },
       { problem: { m: 2, accumulate: true }, kernel: ['gemm_tiled', tiled] },
       ...(half
