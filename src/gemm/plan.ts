@@ -103,8 +103,8 @@ function fitting(kernel: Kernel, p: GemmProblem, caps: Caps): KernelConstants[] 
 }
 
 /** Whether a kernel is meant for a problem: for its activations, as all kernels for floats are, and for as many rows of x. */
-const isFor = ({ activations, ...kernel }: Kernel, p: GemmProblem, caps: Caps) =>
-  (activations.includes('float') || activations.includes(p.activations.kind)) &&
+const isFor = (kernel: Kernel, p: GemmProblem, caps: Caps) =>
+  (kernel.activations.includes('float') || kernel.activations.includes(p.activations.kind)) &&
   (!kernel.mostRows || kernel.variants(caps).some((c) => p.m <= kernel.mostRows!(c)));
 
 /** Why no variant of a kernel can run, in the words of the smallest. */
