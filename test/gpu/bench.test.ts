@@ -7,8 +7,8 @@ import { measureOwn } from '../../bench/peers/own.js';
 import { runPeers } from '../../bench/peers/run.js';
 import { Collector, type Progress, run } from '../../bench/run.js';
 import type { Ceilings, PeerRow, PlanRow, Row } from '../../bench/schema.js';
-import type { Caps, Gpu } from '../../src/index.js';
 import { adapterId, useGpu } from '../support/gpu.js';
+import { withCaps } from '../support/with-caps.js';
 
 const context = useGpu({ leftTo: 'lavapipe', what: 'the benchmark' });
 const quick = { samples: 2, sampleSeconds: 0 };
@@ -72,15 +72,10 @@ test.skipIf(adapterId() === 'swiftshader')(
       types: ['f32'],
     });
     // Fewer of them to compile.
-    const { gpu } = context;
-    const caps = (all: Caps): Caps => ({
-      ...all,
-      limits: { ...all.limits, maxComputeInvocationsPerWorkgroup: 128 },
-    });
-    const small: Gpu = Object.create(gpu, {
-      caps: { value: caps(gpu.caps) },
-      usableCaps: { value: async () => caps(await gpu.usableCaps()) },
-    });
+    const small = withCaps(context.gpu, (caps) => ({
+      ...caps,
+      limits: { ...caps.limits, maxComputeInvocationsPerWorkgroup: 128 },
+    }));
     expect(await runBench(small, cases, { ...quick, plans: true }, report)).toBe(true);
     expect(rows).toEqual([]);
     const [plan] = plans;

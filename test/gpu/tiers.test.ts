@@ -3,7 +3,6 @@ import { describe, expect, test } from 'vitest';
 import { problemReference, worstError } from '../../src/gemm/reference.js';
 import {
   type Caps,
-  type Gpu,
   KERNELS,
   matmul,
   planGemm,
@@ -14,6 +13,7 @@ import {
 } from '../../src/index.js';
 import { adapterId, useGpu } from '../support/gpu.js';
 import { Random } from '../support/random.js';
+import { withCaps } from '../support/with-caps.js';
 
 const context = useGpu({ leftTo: 'lavapipe', what: 'plans without some features' });
 const random = new Random(6);
@@ -45,14 +45,6 @@ const MASKS: Readonly<Record<string, (caps: Caps) => Caps>> = {
 };
 
 describe.each(Object.entries(MASKS))('without %s', (name, mask) => {
-  const masked = (): Gpu => {
-    const caps = mask(context.gpu.caps);
-    return Object.create(context.gpu, {
-      caps: { value: caps },
-      usableCaps: { value: async () => mask(await context.gpu.usableCaps()) },
-    });
-  };
-
   test.each([
     ['float', 1],
     ['float', 6],
@@ -63,7 +55,7 @@ describe.each(Object.entries(MASKS))('without %s', (name, mask) => {
     ['mxfp4', 40],
     ['nvfp4', 9],
   ] as const)('%s activations, m = %i', async (activations, m) => {
-    const gpu = masked();
+    const gpu = withCaps(context.gpu, mask);
     const [n, k] = [thorough ? 70 : 20, 96];
     const q = quantize(random.normals(n * k), { rows: n, cols: k, format: 'mxfp4', macroScale: 'static' });
     const x = random.normals(m * k);
