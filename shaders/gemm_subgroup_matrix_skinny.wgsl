@@ -9,17 +9,20 @@
 // time; SPLIT_K workgroups may split k further. A lane decodes the chunk of LANE_ROWS rows of w into the part of workgroup
 // memory that its subgroup has; rows there are followed by an empty vec4, so that they lie in different banks. Rounds are
 // written out, up to MOST_WRITTEN · AHEAD of them, with the codes of AHEAD on their way: handing codes from one variable to the
-// next would wait for them. At the end the subgroups' sums meet in the same memory.
+// next would wait for them. Fragments of x are asked for X_AHEAD rounds before, which is one or none. At the end the
+// subgroups' sums meet in the same memory.
 // The grid is (x, y, z): tiles of n over x and y together, SPLIT_K parts of k over z.
 //
 // Shared: SUBGROUPS · SUBGROUPS_N · max(COLUMNS · 80, MMA_M · COLUMNS · 4) bytes. Registers: 2 · FRAGMENTS_M · MMA_M · MMA_N /
-// SUBGROUP_SIZE for sums, 5 or 6 · (AHEAD + 1) for codes, 8 · FRAGMENTS_M for x, about 40 besides.
+// SUBGROUP_SIZE for sums, 5 or 6 · (AHEAD + 1) for codes, 8 · FRAGMENTS_M · (X_AHEAD + 1) for x, about 40 besides.
 // Features: subgroups, shader-f16, chromium-experimental-subgroup-matrix.
 // Error: as gemm_subgroup_matrix.wgsl with f16 elements.
 //
-// Measured on an H200, mxfp4, n = k = 4096, µs, m = 16, 32: with the conversion of x 12.4, 14.7, alone 9.4, 11.6, or 8.7, 10.8
-// where w is in the cache. Without reading w and x 6.3, 7.0; without x 8.5, 9.3; without w 8.5, 10.4; without decoding 9.5, 11.4
-// of 9.4, 11.2.
+// Measured on an H200, mxfp4, n = k = 4096, µs, m = 16, 32, 48, 64: 9.1, 11.4, 13.4, 16.0, and the conversion of x besides. As
+// it was with 9.4, 11.2 for the first: without reading w and x 6.3, 7.0; without x 8.5, 9.3; without w 8.5, 10.4; without
+// decoding 9.5, 11.4.
+// x a round ahead: 9.1, 11.4 where in time it is 9.4, 11.7; with three and four fragments of rows 16.7 for 13.4 and 25.1 for
+// 16.0, as it takes registers. No barrier before the first round: 11.4 for 11.6, 13.4 for 13.7, 16.0 for 16.2.
 //
 // Indices are cut by &, not by %: that is a function with a division in it, behind which the driver no longer knows how
 // large an index is: `subgroup_id % SUBGROUPS` alone takes m = 32 from 11.1 to 12.1, four fragments of rows from 17.2 to
@@ -29,7 +32,10 @@
 // round, took 203 (8192 × 28672, m = 48), 42 in groups of 14 76 for 106 (16384 × 5376, m = 64). One round of codes ahead
 // 9.9, 11.7, three 9.1, 11.7, all eight 9.6, 11.9; codes asked for after the barrier 10.1, 11.9, x after it 10.3, 13.6.
 // Neighbouring subgroups with neighbouring chunks instead of runs of their own: 0.1 to 0.5 more.
-// Level: fragments of x a round ahead, scales of four chunks by one load, fragments of eight columns, sums at the end
+// Scales of all rounds asked for at the beginning: 9.0 for 9.1, 13.1 for 13.4, but 16.4 for 16.0 and 26.0 for 25.1 (m = 64, n =
+// 8192). Half a chunk laid down while the other half is multiplied, with x half a round ahead: 10.1, 11.9, 13.8, 18.4, but
+// 22.0 for 22.3 with four subgroups (14336 × 4096, m = 16).
+// Level: scales of four chunks by one load, fragments of eight columns, sums at the end
 // written out. Lost: 64 columns a workgroup, 21.4 and with k in two parts 17.1 (m = 16); rows of f16 x as they are, 16.6
 // and 28; several threads to a sum at the end, 13.7 (m = 16).
 // Three and four fragments of rows, with the conversion of x, beside 64 × 64 tiles of gemm_subgroup_matrix.wgsl with k
@@ -189,6 +195,12 @@ fn main(
   // repeat i < FRAGMENTS_M
   var s$i0: Sum;
   var s$i1: Sum;
+  // repeat q < CHUNK_FRAGMENTS
+  var x$i$q: Left;
+  if (X_AHEAD > 0u) {
+    x$i$q = load_left(inside(first_chunk) * CHUNK_FRAGMENTS + $iu * ROW_FRAGMENTS + $qu);
+  }
+  // end repeat
   // end repeat
   for (var group = 0u; group < GROUPS; group++) {
     // repeat g < WRITTEN
@@ -196,8 +208,8 @@ fn main(
     if ($gu * AHEAD + $ru < LAST_DEPTH || group * DEPTH + $gu * AHEAD + $ru < ROUNDS) {
       let round = group * DEPTH + $gu * AHEAD + $ru;
       let chunk = first_chunk + round;
-      let fragment = inside(chunk) * CHUNK_FRAGMENTS;
-      // The codes after these and fragments of x are asked for before the barriers.
+      let fragment = inside(chunk + X_AHEAD) * CHUNK_FRAGMENTS;
+      // Codes and fragments of x of later rounds are asked for before the barriers.
       // repeat l < LANE_ROWS
       var next$l = w$r$l;
       if (round + AHEAD < ROUNDS) {
@@ -206,10 +218,18 @@ fn main(
       // end repeat
       // repeat q < CHUNK_FRAGMENTS
       // repeat i < FRAGMENTS_M
-      let a$i$q = load_left(fragment + $iu * ROW_FRAGMENTS + $qu);
+      var a$i$q = x$i$q;
+      if (X_AHEAD == 0u) {
+        a$i$q = load_left(fragment + $iu * ROW_FRAGMENTS + $qu);
+      } else if (round + X_AHEAD < ROUNDS) {
+        x$i$q = load_left(fragment + $iu * ROW_FRAGMENTS + $qu);
+      }
       // end repeat
       // end repeat
-      workgroupBarrier();
+      // Nothing reads the memory before the first round.
+      if (GROUPS > 1u || $gu * AHEAD + $ru > 0u) {
+        workgroupBarrier();
+      }
       // repeat l < LANE_ROWS
       put_chunk(subgroup, $lu * SUBGROUP_SIZE + lane, w$r$l, row$l, largest$l, chunk);
       w$r$l = next$l;

@@ -32,7 +32,8 @@ const SHAPES = [
 const VARIANTS = SHAPES.flatMap(({ constants, splits }) =>
   splits.map((SPLIT_K): KernelConstants => {
     const AHEAD = constants.FRAGMENTS_M > 3 ? 1 : 2;
-    return { ...constants, SPLIT_K, AHEAD, MOST_WRITTEN };
+    const X_AHEAD = constants.FRAGMENTS_M > 2 ? 0 : 1;
+    return { ...constants, SPLIT_K, AHEAD, X_AHEAD, MOST_WRITTEN };
   }),
 );
 /** What rounds take that are not all written out. */
