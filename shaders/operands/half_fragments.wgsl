@@ -20,6 +20,24 @@ struct Conversion {
 @group(0) @binding(2) var<storage, read_write> halves: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read_write> scales: array<f32>;
 
+// Stores values 8 · i and on of a row, in memory that is `cols8` eights wide.
+fn put8(row: u32, i: u32, cols8: u32, value: Eight, factor: f32) {
+  const VECTORS = FRAGMENT_K / 8u;
+  if (i >= cols8) {
+    return;
+  }
+  let fragment_row = row / FRAGMENT_M * (cols8 / VECTORS) * FRAGMENT_M + row % FRAGMENT_M;
+  let low = value.low * factor;
+  let high = value.high * factor;
+  let at = (fragment_row + i / VECTORS * FRAGMENT_M) * VECTORS + i % VECTORS;
+  halves[at] = vec4<u32>(
+    pack2x16float(low.xy),
+    pack2x16float(low.zw),
+    pack2x16float(high.xy),
+    pack2x16float(high.zw),
+  );
+}
+
 @compute @workgroup_size(WORKGROUP)
 fn main(
   @builtin(workgroup_id) workgroup: vec3<u32>,
@@ -30,33 +48,20 @@ fn main(
   if (row >= conversion.rows) {
     return;
   }
-  let cols8 = conversion.cols / 8u;
   hold_row(row, thread);
   var factor = 1.0;
   var scale = 1.0;
   if (!X_HALVES) {
     // The factor and its inverse have to be normal numbers, so that rows below 2^-112 keep fewer bits. Inf and NaN stay
     // what they are.
-    let exponent = clamp(largest_of_row(row, cols8, thread) >> 23u, 15u, 254u);
+    let exponent = clamp(largest_of_row() >> 23u, 15u, 254u);
     factor = bitcast<f32>((268u - exponent) << 23u);
     scale = bitcast<f32>((exponent - 14u) << 23u);
   }
   if (thread == 0u) {
     scales[row] = scale;
   }
-
-  let fragment_row = row / FRAGMENT_M * (conversion.cols / FRAGMENT_K) * FRAGMENT_M + row % FRAGMENT_M;
-  const VECTORS = FRAGMENT_K / 8u;
-  for (var i = thread; i < cols8; i += WORKGROUP) {
-    let value = row_value(row, i, thread);
-    let low = value.low * factor;
-    let high = value.high * factor;
-    let at = (fragment_row + i / VECTORS * FRAGMENT_M) * VECTORS + i % VECTORS;
-    halves[at] = vec4<u32>(
-      pack2x16float(low.xy),
-      pack2x16float(low.zw),
-      pack2x16float(high.xy),
-      pack2x16float(high.zw),
-    );
-  }
+  // repeat h < HELD
+  put8(row, thread + $hu * WORKGROUP, conversion.cols / 8u, held$h, factor);
+  // end repeat
 }

@@ -38,6 +38,18 @@ fn round8(value: Eight, factor: f32) -> vec2<u32> {
   );
 }
 
+// Stores values 8 · i and on of a row, in memory that is `cols8` eights wide.
+fn put8(row: u32, i: u32, cols8: u32, value: Eight, factor: f32, bad: bool) {
+  if (i >= cols8) {
+    return;
+  }
+  var pair = vec2<u32>();
+  if (!bad) {
+    pair = round8(value, factor);
+  }
+  words[((row / TILE_M * (cols8 / STEP) + i / STEP) * TILE_M + row % TILE_M) * STEP + i % STEP] = pair;
+}
+
 @compute @workgroup_size(WORKGROUP)
 fn main(
   @builtin(workgroup_id) workgroup: vec3<u32>,
@@ -48,9 +60,8 @@ fn main(
   if (row >= conversion.m) {
     return;
   }
-  let cols8 = conversion.cols / 8u;
   hold_row(row, thread);
-  let largest = largest_of_row(row, cols8, thread);
+  let largest = largest_of_row();
   var factor = 0.0;
   var scale = 0u;
   let bad = largest >= 0x7F800000u;
@@ -70,13 +81,7 @@ fn main(
   if (thread == 0u) {
     scales[row] = scale;
   }
-  for (var i = thread; i < cols8; i += WORKGROUP) {
-    let value = row_value(row, i, thread);
-    var pair = vec2<u32>();
-    if (!bad) {
-      pair = round8(value, factor);
-    }
-    let step = i / STEP;
-    words[((row / TILE_M * (cols8 / STEP) + step) * TILE_M + row % TILE_M) * STEP + i % STEP] = pair;
-  }
+  // repeat h < HELD
+  put8(row, thread + $hu * WORKGROUP, conversion.cols / 8u, held$h, factor, bad);
+  // end repeat
 }

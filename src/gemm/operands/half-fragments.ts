@@ -3,7 +3,7 @@ import { acquireScratch } from '../../gpu/scratch.js';
 import type { GemmProblem } from '../problem.js';
 import { HALF_FRAGMENTS, X_MODULES } from '../shaders.js';
 import type { Operand } from './operand.js';
-import { compileStage, roundUp, StagedOperand } from './stage.js';
+import { compileStage, roundUp, rowThreads, StagedOperand } from './stage.js';
 
 /** x as f16 fragments of a subgroup matrix; see shaders/operands/half_fragments.wgsl. */
 export interface HalfFragmentsSpec {
@@ -16,27 +16,25 @@ export interface HalfFragmentsSpec {
   readonly tileK: number;
 }
 
-const WORKGROUP = 256;
-
 export async function createHalfFragments(
   gpu: Gpu,
   spec: HalfFragmentsSpec,
   { m, k, x }: GemmProblem,
 ): Promise<Operand> {
   const { device } = gpu;
+  const rows = roundUp(m, spec.tileM);
+  const cols = roundUp(k, spec.tileK);
   const pipeline = await compileStage(gpu, {
     label: `half_fragments.${x}.${spec.fragmentM}x${spec.fragmentK}`,
     enables: ['subgroups'],
     constants: {
-      WORKGROUP,
+      ...rowThreads(gpu, cols),
       FRAGMENT_M: spec.fragmentM,
       FRAGMENT_K: spec.fragmentK,
       X_HALVES: x === 'f16',
     },
     modules: [X_MODULES[x], ...HALF_FRAGMENTS],
   });
-  const rows = roundUp(m, spec.tileM);
-  const cols = roundUp(k, spec.tileK);
   const halves = acquireScratch(device, 'x fragments', rows * cols * 2);
   const scales = acquireScratch(device, 'x scales', rows * 4);
   return new StagedOperand(gpu, pipeline, halves, scales, {

@@ -82,6 +82,17 @@ export class Stage {
   }
 }
 
+/**
+ * Threads that take a row of x together, and how often each of them holds eight of its values
+ * (shaders/operands/row_values.wgsl): as many threads as the device has and the row needs.
+ */
+export function rowThreads({ device: { limits } }: Gpu, cols: number): { WORKGROUP: number; HELD: number } {
+  const eights = Math.ceil(cols / 8);
+  const most = Math.min(limits.maxComputeInvocationsPerWorkgroup, limits.maxComputeWorkgroupSizeX);
+  const HELD = Math.ceil(eights / most);
+  return { WORKGROUP: Math.min(roundUp(Math.ceil(eights / HELD), 32), most), HELD };
+}
+
 /** An operand that one stage makes. */
 export class StagedOperand implements Operand {
   readonly x: GPUBufferBinding;
