@@ -21,7 +21,8 @@
 //
 // Measured on an H200, mxfp4, n = k = 4096, µs with the conversion of x (17 and 5.5 to f16, 12.5 and 5 to int8), m =
 // 2048 and 512. f16: 128 × 128 × 64 with four subgroups 259 and 66, with eight 307 and 79; 64 × 128 × 64 393 and 101.
-// int8: 128 × 128 × 64 with four subgroups 156 and 55, 128 × 128 × 128 with eight 172 and 46; 64 × 64 × 128 239 and 64.
+// int8 without it: 128 × 128 × 64 with four subgroups 139 and 50.2, of fragments of 16 × 8 132 and 49.6; 128 × 128 × 128 with
+// eight 154 and 40.3; 64 × 64 × 128 204 and 52.5. Elsewhere fragments of 16 × 8 lose: 128 × 128 × 128 164, f16 253 for 238.
 // Of 251 µs of f16 without conversion, matrices alone took 124; leaving out the staging of x saved 42, of w 66, of which
 // decoding 28; barriers take 50 ns each. What mattered most, in µs at m = 2048 / 512 with f16: weights in blocks of 32
 // rows instead of rows 291 → 246 / 93 → 82, x in tiles 15, steps of 64 instead of 32 (m = 512) 82 → 62, four columns at
@@ -30,7 +31,8 @@
 // 263 → 259 / 67 → 66. f16 rows as they are, m = 128, 512, 2048: 26, 65, 253, with the conversion 28, 64, 254.
 // Lost: two tiles in turn, 383, with constant indices 396 and 93 (int8 234 and 52); two steps on the way, 250 against
 // 246; touching the next lines for the cache, 327; a conflict-free order of stores whose loads are scattered, 271; 256 ×
-// 128 tiles, 317.
+// 128 tiles, 317, int8 140. int8 with x straight from memory, 196 for 132; subgroups of 32 × 64 or 64 × 32 in steps of 64,
+// 181 to 194.
 
 alias Left = subgroup_matrix_left<element, MMA_K, MMA_M>;
 alias Right = subgroup_matrix_right<element, MMA_N, MMA_K>;

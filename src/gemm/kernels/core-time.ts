@@ -14,7 +14,10 @@ import type { Kernel, KernelConstants } from './kernel.js';
  */
 export type CoreTime = readonly [holds: number, start: number, alone: number, together: number];
 
-/** Constants of a variant but for fragments of matrices, and its time, with fragments of 16 × 16 where it has them. */
+/**
+ * Constants of a variant, and its time. Where it is made of fragments of matrices and does not name their size, that is of
+ * 16 × 16 ones.
+ */
 export interface TimedShape {
   readonly constants: KernelConstants;
   readonly time: CoreTime;
@@ -25,12 +28,12 @@ export const constantsOf = (shapes: readonly TimedShape[]): KernelConstants[] =>
 
 /** The time of a variant that was made of one of `shapes`; `factor` is what a thousand of k takes more than theirs. */
 export function coreTime(shapes: readonly TimedShape[], c: KernelConstants, factor = 1): CoreTime {
-  const { time } = shapes.find(({ constants }) =>
-    Object.entries(constants).every(([name, value]) => c[name] === value),
+  const { constants, time } = shapes.find((shape) =>
+    Object.entries(shape.constants).every(([name, value]) => c[name] === value),
   )!;
   const [holds, start, alone, together] = time;
   const { MMA_M = 16, MMA_N = 16 } = c;
-  const size = (factor * MMA_M * MMA_N) / 256;
+  const size = (factor * MMA_M * MMA_N) / (16 * (constants.MMA_N ?? 16));
   return [holds, start, alone * size, together * size];
 }
 

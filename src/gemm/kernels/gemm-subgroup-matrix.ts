@@ -14,14 +14,15 @@ import {
   tileShapes,
 } from './matrix-variants.js';
 
-/** Subgroups of a tile (m × n), fragments of a subgroup (m × n), fragments of a step along k; its time. */
+/** Subgroups of a tile (m × n), fragments of a subgroup (m × n), fragments of a step along k; its time; width of fragments. */
 const shape = (
   [SUBGROUPS_M, SUBGROUPS_N]: readonly [m: number, n: number],
   [FRAGMENTS_M, FRAGMENTS_N]: readonly [m: number, n: number],
   STEP_FRAGMENTS: number,
   time: CoreTime,
+  MMA_N?: number,
 ): TimedShape => ({
-  constants: { SUBGROUPS_M, SUBGROUPS_N, FRAGMENTS_M, FRAGMENTS_N, STEP_FRAGMENTS },
+  constants: { SUBGROUPS_M, SUBGROUPS_N, FRAGMENTS_M, FRAGMENTS_N, STEP_FRAGMENTS, ...(MMA_N && { MMA_N }) },
   time,
 });
 
@@ -33,6 +34,7 @@ const I8_SHAPES = [
   shape([2, 2], [2, 2], 4, [2, 1.96, 4.91, 6.2]),
   shape([4, 2], [2, 4], 4, [1, 3.52, 8.7, 8.7]),
   shape([2, 2], [4, 4], 2, [2, 4.95, 10.92, 15.9]),
+  shape([2, 2], [4, 8], 2, [2, 4.95, 10.8, 14.92], 8),
 ];
 
 const tileK = (c: KernelConstants) => c.STEP_FRAGMENTS! * c.MMA_K!;
@@ -58,7 +60,9 @@ function matrixKernel(elementBytes: 1 | 2, shapes: readonly TimedShape[]) {
       if (threads(c) % tileK(c)) return `its ${threads(c)} threads are not whole rows of ${tileK(c)}`;
       return refuseSubgroups(c, caps);
     },
-    tileLabel: (c) => `${tileM(c)}x${tileN(c)}x${tileK(c)}x${subgroups(c)}`,
+    // Fragments that are narrower than high are not the only ones that a device has.
+    tileLabel: (c) =>
+      `${tileM(c)}x${tileN(c)}x${tileK(c)}x${subgroups(c)}${c.MMA_N! < c.MMA_M! ? `.n${c.MMA_N}` : ''}`,
     threads,
     sharedBytes: (c) => {
       const parts = Math.max((tileM(c) + tileN(c)) / partRows(c), subgroups(c));

@@ -15,7 +15,10 @@ export const tileShapes = (shapes: readonly KernelConstants[]): KernelConstants[
   ...splitShapes(shapes.slice(1)),
 ];
 
-/** Shapes with each of the device's fragments that are worth using: those with the most products an instruction. */
+/**
+ * Shapes with each of the device's fragments that are worth using: those with the most products an instruction. A shape that
+ * names its MMA_N has fragments of that width, and none where the device has no such.
+ */
 export function matrixVariants(
   caps: Caps,
   component: 'f16' | 'i8',
@@ -26,18 +29,19 @@ export function matrixVariants(
     (c) => c.componentType === component && c.resultComponentType === result,
   );
   const products = (c: SubgroupMatrixConfig) => c.M * c.N * c.K;
-  const most = Math.max(...configs.map(products));
-  return configs
-    .filter((c) => products(c) === most)
-    .flatMap(({ M, N, K }) =>
-      shapes.map((shape) => ({
+  return shapes.flatMap((shape) => {
+    const fitting = configs.filter(({ N }) => N === (shape.MMA_N ?? N));
+    const most = Math.max(...fitting.map(products));
+    return fitting
+      .filter((c) => products(c) === most)
+      .map(({ M, N, K }) => ({
         ...shape,
         MMA_M: M,
         MMA_N: N,
         MMA_K: K,
         SUBGROUP_SIZE: caps.subgroupMaxSize ?? 0,
-      })),
-    );
+      }));
+  });
 }
 
 /** Why subgroups of a variant are not the device's. */
