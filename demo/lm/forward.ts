@@ -259,19 +259,19 @@ class Builder {
         this.#norm(x, block.inputNorm, normed),
         this.#asInput(normed, hidden),
         this.#product(block.q, normed, q),
-        this.#product(block.k, normed, k),
-        this.#product(block.v, normed, v),
+        this.#product(block.k, normed, k, { xUnchanged: true }),
+        this.#product(block.v, normed, v, { xUnchanged: true }),
         this.#rope(shape, q, k, v, keys, values),
         this.#attention(shape, q, keys, values, attended),
         this.#asInput(attended, heads * headDim),
-        this.#product(block.o, attended, x, true),
+        this.#product(block.o, attended, x, { accumulate: true }),
         this.#norm(x, block.mlpNorm, normed),
         this.#asInput(normed, hidden),
         this.#product(block.gate, normed, gate),
-        this.#product(block.up, normed, up),
+        this.#product(block.up, normed, up, { xUnchanged: true }),
         this.#swiglu(gate, up),
         this.#asInput(gate, intermediate),
-        this.#product(block.down, gate, x, true),
+        this.#product(block.down, gate, x, { accumulate: true }),
       );
     }
     let losses: GPUBuffer | undefined;
@@ -300,8 +300,13 @@ class Builder {
     return createStep(this.#llama.gpu, description);
   }
 
-  async #product(linear: Linear, x: BufferSlice, y: BufferSlice, accumulate = false): Promise<Step> {
-    return (await this.#createProduct(linear, this.#rows, accumulate)).bind(x, y);
+  async #product(
+    linear: Linear,
+    x: BufferSlice,
+    y: BufferSlice,
+    { accumulate, xUnchanged }: { accumulate?: boolean; xUnchanged?: boolean } = {},
+  ): Promise<Step> {
+    return (await this.#createProduct(linear, this.#rows, accumulate)).bind(x, y, xUnchanged);
   }
 
   async #createProduct(linear: Linear, m: number, accumulate = false): Promise<Product> {

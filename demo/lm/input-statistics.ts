@@ -85,9 +85,9 @@ function countingLinear({ gpu }: Llama, linear: Linear, counts: GPUBuffer): Line
       });
       return {
         ...product,
-        bind(x, y) {
+        bind(x, y, xUnchanged) {
           const counting = count([{ ...asBinding(x), size: values * 4 }, counts]);
-          const multiplying = product.bind(x, y);
+          const multiplying = product.bind(x, y, xUnchanged);
           return {
             encode(pass) {
               counting.encode(pass);

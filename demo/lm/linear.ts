@@ -28,7 +28,8 @@ export interface ProductShape {
 /** y f32[m, n] = x f32[m, k] · w[n, k]ᵀ (+ y), compiled for a number of rows; it may be bound several times. */
 export interface Product {
   readonly label: string;
-  bind(x: BufferSlice, y: BufferSlice): Step;
+  /** @param xUnchanged whether x is what the last product before had, which then need not be converted again */
+  bind(x: BufferSlice, y: BufferSlice, xUnchanged?: boolean): Step;
   destroy(): void;
 }
 
@@ -95,7 +96,7 @@ function fp4Linear(
       const gemm = await createGemm(gpu, { m, weights, accumulate, activations, precision });
       return {
         label: gemm.plan.label,
-        bind: (x, y) => ({ encode: (pass) => gemm.encode(pass, { x, y }) }),
+        bind: (x, y, xUnchanged) => ({ encode: (pass) => gemm.encode(pass, { x, y, xUnchanged }) }),
         destroy: () => gemm.destroy(),
       };
     },

@@ -11,11 +11,9 @@ import { UniformData, type UniformSource } from '../gpu/uniform-data.js';
 import type { ActivationOptions } from './activations.js';
 import { checksRows, describeReduction, describeShader, KERNELS, REDUCE_WORKGROUP } from './kernels/index.js';
 import { BINDINGS, type BindingName } from './kernels/kernel.js';
-import { Fp4Rows } from './operands/int8.js';
-import { createOperand, type Operand } from './operands/operand.js';
 import { type GemmPlan, planGemm, spreadGrid } from './plan.js';
+import { type Preparation, PreparedX } from './prepared-x.js';
 import { type GemmProblem, type GemmProblemOptions, resolveProblem } from './problem.js';
-import { Rotation } from './rotation.js';
 import type { GpuWeights, WeightPart } from './weights.js';
 
 export interface GemmOptions {
@@ -48,6 +46,13 @@ export interface GemmBuffers {
   y: BufferSlice;
   /** f32[n] */
   bias?: BufferSlice | undefined;
+  /**
+   * True where x holds what it did for the product that was last encoded with this buffer, and passes are run in the order in
+   * which they were encoded: k and v of attention after q, up after gate. What x was turned into for that product (f16 in
+   * the order of tiles, int8, FP4) is taken again where this one needs the same and nothing else has been there
+   * meanwhile, else made anew.
+   */
+  xUnchanged?: boolean | undefined;
 }
 
 /** The product with a part of the weights. */
@@ -71,9 +76,7 @@ export class Gemm {
   readonly #pipeline: GPUComputePipeline;
   readonly #reduction: GPUComputePipeline | undefined;
   readonly #partials: Scratch | undefined;
-  readonly #rotation: Rotation | undefined;
-  readonly #fp4Rows: Fp4Rows | undefined;
-  readonly #operand: Operand | undefined;
+  readonly #prepared: PreparedX;
   readonly #bindGroups = new BindingCache<readonly PartGroups[]>();
 
   /** @internal Use {@link createGemm}. */
@@ -86,9 +89,7 @@ export class Gemm {
       source: UniformSource;
       pipeline: GPUComputePipeline;
       reduction: GPUComputePipeline | undefined;
-      rotation: Rotation | undefined;
-      fp4Rows: Fp4Rows | undefined;
-      operand: Operand | undefined;
+      prepared: PreparedX;
     },
   ) {
     this.problem = problem;
@@ -96,9 +97,7 @@ export class Gemm {
     this.#gpu = gpu;
     this.#pipeline = stages.pipeline;
     this.#reduction = stages.reduction;
-    this.#rotation = stages.rotation;
-    this.#fp4Rows = stages.fp4Rows;
-    this.#operand = stages.operand;
+    this.#prepared = stages.prepared;
     this.#parts = weights.parts.map((part) => ({
       part,
       uniform: this.#createUniform(part, weights, stages.source),
@@ -118,11 +117,10 @@ export class Gemm {
    */
   encode(pass: GPUComputePassEncoder, buffers: GemmBuffers): void {
     const { x, y, bias } = this.#check(buffers);
-    const rotated = this.#rotation?.encode(pass, x) ?? x;
-    const rows = this.#fp4Rows?.encode(pass, rotated) ?? rotated;
-    this.#operand?.encode(pass, rows);
-    const groups = this.#bindGroups.get(y, [this.#operand ? undefined : rows, bias], () =>
-      this.#parts.map((step) => this.#createBindGroups(step, this.#operand?.x ?? rows, y, bias)),
+    this.#prepared.encode(pass, x, buffers.xUnchanged ?? false);
+    const own = this.#prepared.x;
+    const groups = this.#bindGroups.get(y, [own ? undefined : x, bias], () =>
+      this.#parts.map((step) => this.#createBindGroups(step, own ?? x, y, bias)),
     );
     this.#parts.forEach(({ part, uniform, workgroups }, i) => {
       pass.setPipeline(this.#pipeline);
@@ -145,9 +143,7 @@ export class Gemm {
   destroy(): void {
     for (const { uniform } of this.#parts) uniform.destroy();
     this.#partials?.release();
-    this.#rotation?.destroy();
-    this.#fp4Rows?.destroy();
-    this.#operand?.destroy();
+    this.#prepared.destroy();
   }
 
   [Symbol.dispose](): void {
@@ -183,13 +179,14 @@ export class Gemm {
     const epilogue = { y, ...(bias && { bias }), ...(checksRows(this.problem) && rowMax) };
     const problem = uniform.buffer && { problem: { buffer: uniform.buffer } };
     const extra = kernel.bindings ?? [];
+    const { scales } = this.#prepared;
     const product = this.#createBindGroup(this.#pipeline, {
       ...problem,
       x,
       w_codes: { buffer: part.codes },
       w_scales: { buffer: part.scales },
       ...(part.macroScales && { w_macro: { buffer: part.macroScales } }),
-      ...(this.#operand && extra.includes('x_scales') && { x_scales: this.#operand.scales }),
+      ...(scales && extra.includes('x_scales') && { x_scales: scales }),
       ...(extra.includes('w_row_max') && rowMax),
       ...(partials ? { y: partials } : epilogue),
     });
@@ -270,21 +267,19 @@ export async function createGemm(gpu: Gpu, options: GemmOptions): Promise<Gemm> 
   const { weights } = options;
   const problem = problemOf(weights, options);
   const plan = options.plan ?? planGemm(problem, await gpu.usableCaps());
-  const { takesFp4Rows, inner, operandSpec } = conversions(problem, plan, weights.hadamard);
+  const preparation = conversions(problem, plan, weights.hadamard);
   // A tensor scale that only the GPU knows is copied there, which takes a buffer.
   const source = weights.globalScaleBuffer ? 'buffer' : await gpu.uniformSource();
-  const [[pipeline, reduction], rotation, fp4Rows, operand] = await Promise.all([
-    getPipelines(gpu, inner, plan, source),
-    weights.hadamard ? Rotation.create(gpu, problem) : undefined,
-    takesFp4Rows ? Fp4Rows.create(gpu, weights.hadamard ? { ...problem, x: 'f32' } : problem) : undefined,
-    createOperand(gpu, operandSpec, inner),
+  const [[pipeline, reduction], prepared] = await Promise.all([
+    getPipelines(gpu, preparation.inner, plan, source),
+    PreparedX.create(gpu, preparation),
   ]);
-  const stages = { source, pipeline, reduction, rotation, fp4Rows, operand };
+  const stages = { source, pipeline, reduction, prepared };
   return new Gemm(gpu, problem, plan, weights, stages);
 }
 
 /** What x goes through before the kernel's own operand, and the problem that is left: f32 rows after either. */
-function conversions(problem: GemmProblem, plan: GemmPlan, hadamard: boolean) {
+function conversions(problem: GemmProblem, plan: GemmPlan, hadamard: boolean): Preparation {
   const { activations } = problem;
   const fp4 = activations.kind === 'mxfp4' || activations.kind === 'nvfp4';
   const takesFp4Rows = fp4 && KERNELS[plan.kernel].activations.includes('float');
@@ -292,7 +287,7 @@ function conversions(problem: GemmProblem, plan: GemmPlan, hadamard: boolean) {
   // What was to be read as it is may not be any more.
   const operandSpec =
     inner.x === problem.x ? plan.operand : KERNELS[plan.kernel].operand(plan.constants, inner);
-  return { takesFp4Rows, inner, operandSpec };
+  return { problem, inner, hadamard, takesFp4Rows, operandSpec };
 }
 
 /** The pipelines of the product and of adding up its parts of k. */
@@ -340,14 +335,12 @@ export async function warmUp(
   let done = 0;
   await Promise.all(
     all.map(async ({ problem, plan }) => {
-      const { takesFp4Rows, inner, operandSpec } = conversions(problem, plan, false);
-      const [, fp4Rows, operand] = await Promise.all([
-        getPipelines(gpu, inner, plan, source),
-        takesFp4Rows ? Fp4Rows.create(gpu, problem) : undefined,
-        createOperand(gpu, operandSpec, inner),
+      const preparation = conversions(problem, plan, false);
+      const [, prepared] = await Promise.all([
+        getPipelines(gpu, preparation.inner, plan, source),
+        PreparedX.create(gpu, preparation),
       ]);
-      fp4Rows?.destroy();
-      operand?.destroy();
+      prepared.destroy();
       onProgress?.(++done, all.length);
     }),
   );

@@ -32,10 +32,15 @@ export class Rotation {
     return new Rotation(gpu, pipeline, m, k);
   }
 
-  /** Adds the rotation of x to the pass and returns where the result is, in f32. */
+  /** Where the result is, in f32. */
+  get rotated(): GPUBufferBinding {
+    return { buffer: this.#out.buffer };
+  }
+
+  /** Adds the rotation of x to the pass and returns where the result is. */
   encode(pass: GPUComputePassEncoder, x: GPUBufferBinding): GPUBufferBinding {
     this.#stage.encode(pass, x);
-    return { buffer: this.#out.buffer };
+    return this.rotated;
   }
 
   destroy(): void {

@@ -6,6 +6,7 @@ import { BufferUsage } from '../../src/gpu/constants.js';
 import {
   candidatePlans,
   createGemm,
+  type Gemm,
   type GemmPlan,
   type GpuWeights,
   gpuFromDevice,
@@ -13,6 +14,7 @@ import {
   KERNELS,
   matmul,
   planGemm,
+  planWith,
   problemOf,
   type QuantizedMatrix,
   quantize,
@@ -21,6 +23,7 @@ import {
 } from '../../src/index.js';
 import { isSweep, useGpu } from '../support/gpu.js';
 import { Random } from '../support/random.js';
+import { submitPass } from '../support/submit-pass.js';
 
 const context = useGpu({ leftTo: 'lavapipe', what: 'the public way to multiply' });
 const random = new Random(2);
@@ -31,6 +34,17 @@ function matrix(
   options: Partial<Parameters<typeof quantize>[1]> = {},
 ): QuantizedMatrix {
   return quantize(random.normals(rows * cols), { rows, cols, format: 'mxfp4', ...options });
+}
+
+/** A pass that tells of each dispatch. */
+function countDispatches(pass: GPUComputePassEncoder, count: () => void): GPUComputePassEncoder {
+  return new Proxy(pass, {
+    get: (target, key) => {
+      if (key === 'dispatchWorkgroups') count();
+      const value: unknown = Reflect.get(target, key, target);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
 }
 
 /** Largest error of y against f64 in parts of the bound of the kernel that the plan takes. */
@@ -199,6 +213,117 @@ describe('encode', () => {
     xBuffer.destroy();
     yBuffer.destroy();
   });
+
+  test.each(['float', 'int8', 'mxfp4', 'nvfp4'] as const)(
+    'x that is unchanged is not converted again where that still stands: %s activations',
+    async (activations) => {
+      const { gpu } = context;
+      const { device } = gpu;
+      const [m, k] = [3, 64];
+      using a = await uploadWeights(gpu, matrix(13, k));
+      using b = await uploadWeights(gpu, matrix(21, k));
+      // Its x is longer, but has as many scales, which may lie in the same memory.
+      using wide = await uploadWeights(gpu, matrix(5, 2 * k));
+      const options = { m, activations };
+      const plans = candidatePlans(problemOf(a, options), await gpu.usableCaps());
+      const kinds = plans.filter(
+        ({ operand }, i) => plans.findIndex((other) => other.operand.kind === operand.kind) === i,
+      );
+      for (const { kernel, constants, label, operand } of kinds) {
+        const create = (weights: GpuWeights) => {
+          const plan = planWith(kernel, constants, problemOf(weights, options), gpu.caps);
+          return createGemm(gpu, { ...options, weights, plan });
+        };
+        using productA = await create(a);
+        using productB = await create(b);
+        using productWide = await create(wide);
+        const offset = 2048;
+        const x = createStorageBuffer(device, 'x', random.normals(2 * (offset / 4)));
+        const steps: [Gemm, number, boolean][] = [
+          [productA, 0, false],
+          [productB, 0, true],
+          [productB, 0, false],
+          // Another slice of the same buffer, that one again, and another product's x in between.
+          [productA, offset, true],
+          [productB, 0, true],
+          [productWide, 0, false],
+          [productB, 0, true],
+        ];
+        const ys = steps.map(([{ problem }]) => createStorageBuffer(device, 'y', m * problem.n * 4));
+        const dispatches = steps.map(() => 0);
+        submitPass(device, (pass) => {
+          steps.forEach(([gemm, start, xUnchanged], i) => {
+            const counting = countDispatches(pass, () => void dispatches[i]!++);
+            gemm.encode(counting, { x: { buffer: x, offset: start }, y: ys[i]!, xUnchanged });
+          });
+        });
+        const results = await Promise.all(
+          ys.map(async (y) => [...new Float32Array(await readBuffer(device, y))]),
+        );
+        expect(results[1], label).toEqual(results[2]);
+        expect(results[4], label).toEqual(results[2]);
+        expect(results[6], label).toEqual(results[2]);
+        const converts = operand.kind !== 'rows' || activations === 'mxfp4' || activations === 'nvfp4';
+        const [, reused, whole, , moved, , pushedOut] = dispatches;
+        if (converts) expect(reused, label).toBeLessThan(whole!);
+        else expect(reused, label).toBe(whole);
+        expect(moved, label).toBe(whole);
+        // There a scale a row shares its buffer, whatever k is.
+        if (['half-fragments', 'int8-rows'].includes(operand.kind)) expect(pushedOut, label).toBe(whole);
+        for (const buffer of [x, ...ys]) buffer.destroy();
+      }
+    },
+  );
+
+  test.each(['float', 'int8', 'mxfp4'] as const)(
+    'any order of products of any kind, with x that changes or not, is as if each converted its own: %s activations',
+    async (activations) => {
+      const { gpu } = context;
+      const { device } = gpu;
+      const [m, k, offset] = [3, 64, 1024];
+      using plain = await uploadWeights(gpu, matrix(13, k));
+      using rotated = await uploadWeights(gpu, matrix(9, k, { hadamard: true }));
+      const gemms: Gemm[] = [];
+      for (const weights of [plain, rotated]) {
+        const problem = problemOf(weights, { m, activations });
+        const plans = candidatePlans(problem, await gpu.usableCaps());
+        const kinds = plans.filter(
+          ({ operand }, i) => plans.findIndex((other) => other.operand.kind === operand.kind) === i,
+        );
+        for (const plan of kinds) gemms.push(await createGemm(gpu, { m, activations, weights, plan }));
+      }
+      const xs = [0, 1].map(() => createStorageBuffer(device, 'x', 2 * offset));
+      const y = createStorageBuffer(device, 'y', m * 13 * 4);
+      const multiply = async (gemm: Gemm, x: GPUBuffer, at: number, xUnchanged: boolean) => {
+        submitPass(device, (pass) => gemm.encode(pass, { x: { buffer: x, offset: at }, y, xUnchanged }));
+        return [...new Float32Array(await readBuffer(device, y)).subarray(0, m * gemm.problem.n)];
+      };
+      // Which slice of each buffer a product had last, since when it has not changed.
+      const last = new Map<GPUBuffer, number>();
+      const results: { gemm: Gemm; values: Float32Array<ArrayBuffer>; y: number[] }[] = [];
+      const held = new Map<string, Float32Array<ArrayBuffer>>();
+      for (let step = 0; step < 60; step++) {
+        const i = random.integer(0, 1);
+        const [x, at] = [xs[i]!, random.integer(0, 3) === 0 ? offset : 0];
+        const slice = `${i} ${at}`;
+        if (!held.has(slice) || random.integer(0, 2) === 0) {
+          const values = new Float32Array(random.normals(m * k));
+          device.queue.writeBuffer(x, at, values);
+          held.set(slice, values);
+          if (last.get(x) === at) last.delete(x);
+        }
+        const gemm = random.pick(gemms);
+        results.push({ gemm, values: held.get(slice)!, y: await multiply(gemm, x, at, last.get(x) === at) });
+        last.set(x, at);
+      }
+      for (const { gemm, values, y } of results) {
+        device.queue.writeBuffer(xs[0]!, 0, values);
+        expect(y, gemm.plan.label).toEqual(await multiply(gemm, xs[0]!, 0, false));
+      }
+      for (const gemm of gemms) gemm.destroy();
+      for (const buffer of [...xs, y]) buffer.destroy();
+    },
+  );
 
   test('refuses buffers that are missing, too small, misaligned, aliased or of the wrong usage', async () => {
     const { gpu } = context;

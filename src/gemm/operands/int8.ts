@@ -120,10 +120,15 @@ export class Fp4Rows {
     return new Fp4Rows(gpu, p, quantizer, pipeline);
   }
 
-  /** Adds the rounding of x to the pass and returns the f32 rows. */
+  /** Where the f32 rows are. */
+  get rows(): GPUBufferBinding {
+    return { buffer: this.#rows.buffer };
+  }
+
+  /** Adds the rounding of x to the pass and returns the rows. */
   encode(pass: GPUComputePassEncoder, x: GPUBufferBinding): GPUBufferBinding {
     this.#conversion.encode(pass, this.#quantizer.encode(pass, x));
-    return { buffer: this.#rows.buffer };
+    return this.rows;
   }
 
   destroy(): void {
