@@ -9,8 +9,8 @@
 // time; SPLIT_K workgroups may split k further. A lane decodes the chunk of LANE_ROWS rows of w into the part of workgroup
 // memory that its subgroup has; rows there are followed by an empty vec4, so that they lie in different banks. Rounds are
 // written out, up to MOST_WRITTEN · AHEAD of them, with the codes of AHEAD on their way: handing codes from one variable to the
-// next would wait for them. Fragments of x are asked for X_AHEAD rounds before, which is one or none. At the end the
-// subgroups' sums meet in the same memory.
+// next would wait for them. Fragments of x are asked for X_AHEAD rounds before, one or none, where all rounds are written
+// out. At the end the subgroups' sums meet in the same memory.
 // The grid is (x, y, z): tiles of n over x and y together, SPLIT_K parts of k over z.
 //
 // Shared: SUBGROUPS · SUBGROUPS_N · max(COLUMNS · 80, MMA_M · COLUMNS · 4) bytes. Registers: 2 · FRAGMENTS_M · MMA_M · MMA_N /
@@ -22,7 +22,8 @@
 // it was with 9.4, 11.2 for the first: without reading w and x 6.3, 7.0; without x 8.5, 9.3; without w 8.5, 10.4; without
 // decoding 9.5, 11.4.
 // x a round ahead: 9.1, 11.4 where in time it is 9.4, 11.7; with three and four fragments of rows 16.7 for 13.4 and 25.1 for
-// 16.0, as it takes registers. No barrier before the first round: 11.4 for 11.6, 13.4 for 13.7, 16.0 for 16.2.
+// 16.0, as it takes registers, and where rounds are in groups 117 for 93 (28672 × 8192, m = 16, four subgroups). No barrier
+// before the first round: 11.4 for 11.6, 13.4 for 13.7, 16.0 for 16.2.
 //
 // Indices are cut by &, not by %: that is a function with a division in it, behind which the driver no longer knows how
 // large an index is: `subgroup_id % SUBGROUPS` alone takes m = 32 from 11.1 to 12.1, four fragments of rows from 17.2 to
@@ -35,9 +36,9 @@
 // Scales of all rounds asked for at the beginning: 9.0 for 9.1, 13.1 for 13.4, but 16.4 for 16.0 and 26.0 for 25.1 (m = 64, n =
 // 8192). Half a chunk laid down while the other half is multiplied, with x half a round ahead: 10.1, 11.9, 13.8, 18.4, but
 // 22.0 for 22.3 with four subgroups (14336 × 4096, m = 16).
-// Level: scales of four chunks by one load, fragments of eight columns, sums at the end
-// written out. Lost: 64 columns a workgroup, 21.4 and with k in two parts 17.1 (m = 16); rows of f16 x as they are, 16.6
-// and 28; several threads to a sum at the end, 13.7 (m = 16).
+// Level: scales of four chunks by one load, fragments of eight columns, sums at the end written out. Lost: 64 columns a
+// workgroup, 21.4 and with k in two parts 17.1 (m = 16); rows of f16 x as they are, 16.6 and 28; several threads to a sum
+// at the end, 13.7 (m = 16).
 // Three and four fragments of rows, with the conversion of x, beside 64 × 64 tiles of gemm_subgroup_matrix.wgsl with k
 // in as many parts as are best: m = 48 16.6 (tiles 21.3), 22.9 at 8192 × 4096 (31.8), 40.2 at 14336 × 4096 (48.9), 39.7
 // at 4096 × 14336 (51.2); m = 64 19.5 (21.6), there with one round of codes ahead, two 20.9; every workgroup reads all
@@ -76,6 +77,8 @@ const TURNS = (ROUNDS + AHEAD - 1u) / AHEAD;
 const GROUPS = (TURNS + MOST_WRITTEN - 1u) / MOST_WRITTEN;
 const DEPTH = (TURNS + GROUPS - 1u) / GROUPS * AHEAD;
 const LAST_DEPTH = ROUNDS - (GROUPS - 1u) * DEPTH;
+// Not where rounds are in groups: there it takes longer.
+const X_ROUNDS = select(X_AHEAD, 0u, GROUPS > 1u);
 const LEFT_SIZE = MMA_M * MMA_K / 8u;
 // Fours of neighbouring columns that a row of fragments has: at most one a thread.
 const QUADS = MMA_M * COLUMNS / 4u;
@@ -197,7 +200,7 @@ fn main(
   var s$i1: Sum;
   // repeat q < CHUNK_FRAGMENTS
   var x$i$q: Left;
-  if (X_AHEAD > 0u) {
+  if (X_ROUNDS > 0u) {
     x$i$q = load_left(inside(first_chunk) * CHUNK_FRAGMENTS + $iu * ROW_FRAGMENTS + $qu);
   }
   // end repeat
@@ -208,7 +211,7 @@ fn main(
     if ($gu * AHEAD + $ru < LAST_DEPTH || group * DEPTH + $gu * AHEAD + $ru < ROUNDS) {
       let round = group * DEPTH + $gu * AHEAD + $ru;
       let chunk = first_chunk + round;
-      let fragment = inside(chunk + X_AHEAD) * CHUNK_FRAGMENTS;
+      let fragment = inside(chunk + X_ROUNDS) * CHUNK_FRAGMENTS;
       // Codes and fragments of x of later rounds are asked for before the barriers.
       // repeat l < LANE_ROWS
       var next$l = w$r$l;
@@ -219,9 +222,9 @@ fn main(
       // repeat q < CHUNK_FRAGMENTS
       // repeat i < FRAGMENTS_M
       var a$i$q = x$i$q;
-      if (X_AHEAD == 0u) {
+      if (X_ROUNDS == 0u) {
         a$i$q = load_left(fragment + $iu * ROW_FRAGMENTS + $qu);
-      } else if (round + X_AHEAD < ROUNDS) {
+      } else if (round + X_ROUNDS < ROUNDS) {
         x$i$q = load_left(fragment + $iu * ROW_FRAGMENTS + $qu);
       }
       // end repeat
