@@ -216,11 +216,10 @@ describe('planGemm', () => {
         const url = new URL(`../../../bench/results/${name}.json`, import.meta.url);
         const { plans, environment } = parseBenchFile(await readFile(url, 'utf8'), name);
         const tiers = environment.tiers as Caps['tiers'];
-        const caps = {
-          ...matrices,
-          tiers,
-          ...(!tiers.includes('matrix-f16') && { subgroupMatrixConfigs: [] }),
-        };
+        const subgroupMatrixConfigs = tiers.includes('matrix-f16')
+          ? environment.adapter.subgroupMatrixConfigs
+          : [];
+        const caps = { ...matrices, tiers, subgroupMatrixConfigs };
         expect(plans!.length).toBeGreaterThanOrEqual(60);
         for (const activations of ['float', 'int8'] as const) {
           for (const { case: c, candidates } of plans!) {
