@@ -238,6 +238,22 @@ describe('planGemm', () => {
       },
     );
 
+    test('one row of x without f16: within 5 % of the fastest', async () => {
+      const name = 'nvidia-h200-node-experimental-plans';
+      const url = new URL(`../../../bench/results/${name}.json`, import.meta.url);
+      const { plans } = parseBenchFile(await readFile(url, 'utf8'), name);
+      const caps: Caps = { ...matrices, tiers: ['base', 'subgroups', 'dp4a'], subgroupMatrixConfigs: [] };
+      const rows = plans!.filter(({ case: { m } }) => m === 1);
+      expect(rows.length).toBeGreaterThanOrEqual(20);
+      for (const { case: c, candidates } of rows) {
+        const able = candidates.filter(({ kernel }) => kernel.startsWith('gemv.'));
+        const { label } = planGemm(problem(c.m, c.n, c.k), caps);
+        const planned = able.find(({ kernel }) => kernel === label);
+        const fastest = Math.min(...able.map(({ microseconds }) => microseconds!));
+        expect(planned!.microseconds! / fastest, `${c.n}x${c.k}: ${label}`).toBeLessThanOrEqual(1.05);
+      }
+    });
+
     test('rounds of all cores count, not workgroups', () => {
       // 92 tiles, which two parts would make 184: two rounds of half the length. 368 tiles: three rounds, or two of pairs.
       const planned = [512, 2048].map((m) => planGemm(problem(m, 2880, 2880), matrices));
