@@ -1,9 +1,10 @@
 /**
  * How long kernels take, by what the cores of a GPU do: plans take the variant with the least of it.
  *
- * Numbers are µs on an H200, near the least squares of the times of 11 000 products, with 1 to 2048 rows of x and the layers of five
- * models, of most of which they are within 7 %. What plans then take is within 10 % of the fastest variant on each of them
- * (bench/results/nvidia-h200-node-*plans.json). Other GPUs have other numbers, but much the same ratios; `tuneGemm` measures.
+ * Numbers are µs on an H200, near the least squares of the times of 11 000 products, with 1 to 2048 rows of x and the layers
+ * of five models, of most of which they are within 7 %. What plans then take is within 10 % of the fastest variant on each of
+ * them (bench/results/nvidia-h200-node-*plans.json). Other GPUs have other numbers, but much the same ratios; `tuneGemm`
+ * measures.
  */
 import type { GemmProblem } from '../problem.js';
 import type { Kernel, KernelConstants } from './kernel.js';
