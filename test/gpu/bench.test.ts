@@ -74,6 +74,7 @@ test.skipIf(adapterId() === 'swiftshader')(
     // Fewer of them to compile.
     const small = withCaps(context.gpu, (caps) => ({
       ...caps,
+      tiers: caps.tiers.filter((tier) => !tier.startsWith('matrix')),
       limits: { ...caps.limits, maxComputeInvocationsPerWorkgroup: 128 },
     }));
     expect(await runBench(small, cases, { ...quick, plans: true }, report)).toBe(true);

@@ -83,6 +83,36 @@ describe('matmul', () => {
     ).toBeLessThanOrEqual(1);
   });
 
+  test('rows of x of which each thread holds more than eight values on their way to f16', async ({
+    skip,
+  }) => {
+    const { gpu } = context;
+    const m = 3;
+    const k = 8 * gpu.device.limits.maxComputeInvocationsPerWorkgroup + 160;
+    const q = matrix(10, k);
+    using weights = await uploadWeights(gpu, q);
+    const problem = problemOf(weights, { m });
+    const plan = candidatePlans(problem, await gpu.usableCaps()).find(
+      ({ operand }) => operand.kind === 'half-fragments',
+    );
+    if (!plan) skip('the adapter has no kernel on matrices of f16');
+    // Rows of different sizes, whose largest value is the last.
+    const x = random.normals(m * k).map((value, i) => value * 2 ** -(30 * Math.floor(i / k)));
+    for (let row = 0; row < m; row++) x[(row + 1) * k - 1] = 200 * 2 ** -(30 * row);
+    using gemm = await createGemm(gpu, { m, weights, plan: plan! });
+    const buffers = {
+      x: createStorageBuffer(gpu.device, 'x', x),
+      y: createStorageBuffer(gpu.device, 'y', m * 10 * 4),
+    };
+    submitPass(gpu.device, (pass) => gemm.encode(pass, buffers));
+    const y = new Float32Array(await readBuffer(gpu.device, buffers.y)).subarray(0, m * 10);
+    const errors = KERNELS[plan!.kernel].errors(plan!.constants, problem);
+    const error = worstError(y, referenceProduct(x, q, m), errors);
+    expect(error).toBeLessThanOrEqual(1);
+    expect(error).toBeGreaterThan(0);
+    for (const buffer of Object.values(buffers)) buffer.destroy();
+  });
+
   test('rotates x for weights that were rotated, so that the product is that of the originals', async () => {
     const [m, n, k] = [5, 20, 160];
     const values = random.normals(n * k);
