@@ -11,8 +11,8 @@ import { UniformData, type UniformSource } from '../gpu/uniform-data.js';
 import type { ActivationOptions } from './activations.js';
 import { checksRows, describeReduction, describeShader, KERNELS, REDUCE_WORKGROUP } from './kernels/index.js';
 import { BINDINGS, type BindingName } from './kernels/kernel.js';
+import { type Preparation, PreparedX } from './operands/prepared-x.js';
 import { type GemmPlan, planGemm, spreadGrid } from './plan.js';
-import { type Preparation, PreparedX } from './prepared-x.js';
 import { type GemmProblem, type GemmProblemOptions, resolveProblem } from './problem.js';
 import type { GpuWeights, WeightPart } from './weights.js';
 

@@ -1,9 +1,9 @@
-import type { Gpu } from '../gpu/gpu.js';
-import { acquireScratch, type Scratch } from '../gpu/scratch.js';
-import { HADAMARD_SIZE } from '../quantize/hadamard.js';
-import { compileStage, Stage, type StagePipeline } from './operands/stage.js';
-import type { GemmProblem } from './problem.js';
-import { HADAMARD, X_MODULES } from './shaders.js';
+import type { Gpu } from '../../gpu/gpu.js';
+import { acquireScratch, type Scratch } from '../../gpu/scratch.js';
+import { HADAMARD_SIZE } from '../../quantize/hadamard.js';
+import type { GemmProblem } from '../problem.js';
+import { HADAMARD, X_MODULES } from '../shaders.js';
+import { compileStage, Stage, type StagePipeline } from './stage.js';
 
 const WORKGROUP = 64;
 

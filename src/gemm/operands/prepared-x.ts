@@ -1,8 +1,8 @@
 /** What x goes through before a kernel reads it: rotation, rounding to FP4, another order or type. */
-import type { Gpu } from '../gpu/gpu.js';
-import { Fp4Rows } from './operands/int8.js';
-import { createOperand, type Operand, type OperandSpec } from './operands/operand.js';
-import type { GemmProblem } from './problem.js';
+import type { Gpu } from '../../gpu/gpu.js';
+import type { GemmProblem } from '../problem.js';
+import { Fp4Rows } from './int8.js';
+import { createOperand, type Operand, type OperandSpec } from './operand.js';
 import { Rotation } from './rotation.js';
 
 /** What a slice of a buffer holds, as long as the caller says that it is the same. */
