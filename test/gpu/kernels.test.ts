@@ -133,10 +133,11 @@ test.skipIf(isLeftTo('lavapipe', 'other ways of decoding'))(
     const rest = ids.filter((id) => !quick.includes(id) && id !== 'gemm_subgroup_matrix_direct');
     const matrices = rest.filter((id) => KERNELS[id].tiers.every((tier) => tiers.includes(tier)));
     if (!matrices.length) return;
-    const cases = adapterId() === 'lavapipe' ? 2 : 20;
+    const cases = adapterId() === 'lavapipe' ? 3 : 20;
     const others = await selfTest(cautious, { ...options, kernels: matrices, cases, maxSize: 64 });
     expect(others.failures).toEqual([]);
-    expect(others.products).toBeGreaterThanOrEqual(2 * cases);
+    const missing = matrices.filter((id) => !others.kernels.some((label) => label.startsWith(`${id}.`)));
+    expect(missing, 'kernels that were not run').toEqual([]);
   },
   600_000,
 );
