@@ -98,7 +98,7 @@ export interface PlanRow {
   readonly best: string;
   /** Time of the planned kernel by that of the best, 1 where they are the same. */
   readonly slowdown: number;
-  /** µs, fastest first; null where a kernel failed its check or did not compile. */
+  /** µs, fastest first, those that dropped out of the race after the others; null where a kernel failed its check or did not compile. */
   readonly candidates: readonly { readonly kernel: string; readonly microseconds: number | null }[];
 }
 
