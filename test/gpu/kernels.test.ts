@@ -129,13 +129,14 @@ test.skipIf(isLeftTo('lavapipe', 'other ways of decoding'))(
     expect(some.failures).toEqual([]);
     expect(some.products).toBeGreaterThanOrEqual(2 * quickCases);
     const { tiers } = context.gpu.caps;
-    // Nothing of either is this one's own, and its tile is compiled for long.
-    const rest = ids.filter((id) => !quick.includes(id) && id !== 'gemm_subgroup_matrix_direct');
-    const matrices = rest.filter((id) => KERNELS[id].tiers.every((tier) => tiers.includes(tier)));
+    const matrices = ids.filter(
+      (id) => !quick.includes(id) && KERNELS[id].tiers.every((tier) => tiers.includes(tier)),
+    );
     if (!matrices.length) return;
     const cases = adapterId() === 'lavapipe' ? 3 : 20;
     const others = await selfTest(cautious, { ...options, kernels: matrices, cases, maxSize: 64 });
     expect(others.failures).toEqual([]);
+    expect(others.products).toBeGreaterThanOrEqual(2 * cases);
     const missing = matrices.filter((id) => !others.kernels.some((label) => label.startsWith(`${id}.`)));
     expect(missing, 'kernels that were not run').toEqual([]);
   },

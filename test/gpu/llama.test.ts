@@ -568,7 +568,7 @@ test('perplexity refuses what it cannot measure', async () => {
 describe.skipIf(isSlow || !hasDictionary)('the dictionary model', () => {
   const MXFP4_FLOOR = { format: 'mxfp4', scaleRule: 'floor' } as const;
   const length = 16;
-  const sequences = 3;
+  const sequences = 5;
   const read = async (count: number) => {
     const bytes = await readFile(join(dictionary, 'eval_tokens.u16'));
     return new Uint16Array(bytes.buffer, bytes.byteOffset, count);
@@ -607,6 +607,6 @@ describe.skipIf(isSlow || !hasDictionary)('the dictionary model', () => {
     const wanted = lossesF64(reference, tokens, length, { linear });
     expectWithin(lossPerSequence, wanted, 0.3);
     const agreeing = wanted.filter((loss, i) => Math.abs(loss - lossPerSequence[i]!) < 1e-4);
-    expect(agreeing.length).toBeGreaterThanOrEqual(1);
+    expect(agreeing.length).toBeGreaterThanOrEqual(2);
   });
 });
