@@ -36,6 +36,14 @@ function matrix(
   return quantize(random.normals(rows * cols), { rows, cols, format: 'mxfp4', ...options });
 }
 
+/** One plan for each form that x may be turned into. */
+async function oneOfEachOperand(weights: GpuWeights, options: Parameters<typeof problemOf>[1]) {
+  const plans = candidatePlans(problemOf(weights, options), await context.gpu.usableCaps());
+  return plans.filter(
+    ({ operand }, i) => plans.findIndex((other) => other.operand.kind === operand.kind) === i,
+  );
+}
+
 /** A pass that tells of each dispatch. */
 function countDispatches(pass: GPUComputePassEncoder, count: () => void): GPUComputePassEncoder {
   return new Proxy(pass, {
@@ -255,11 +263,7 @@ describe('encode', () => {
       // Its x is longer, but has as many scales, which may lie in the same memory.
       using wide = await uploadWeights(gpu, matrix(5, 2 * k));
       const options = { m, activations };
-      const plans = candidatePlans(problemOf(a, options), await gpu.usableCaps());
-      const kinds = plans.filter(
-        ({ operand }, i) => plans.findIndex((other) => other.operand.kind === operand.kind) === i,
-      );
-      for (const { kernel, constants, label, operand } of kinds) {
+      for (const { kernel, constants, label, operand } of await oneOfEachOperand(a, options)) {
         const create = (weights: GpuWeights) => {
           const plan = planWith(kernel, constants, problemOf(weights, options), gpu.caps);
           return createGemm(gpu, { ...options, weights, plan });
@@ -315,12 +319,8 @@ describe('encode', () => {
       using rotated = await uploadWeights(gpu, matrix(9, k, { hadamard: true }));
       const gemms: Gemm[] = [];
       for (const weights of [plain, rotated]) {
-        const problem = problemOf(weights, { m, activations });
-        const plans = candidatePlans(problem, await gpu.usableCaps());
-        const kinds = plans.filter(
-          ({ operand }, i) => plans.findIndex((other) => other.operand.kind === operand.kind) === i,
-        );
-        for (const plan of kinds) gemms.push(await createGemm(gpu, { m, activations, weights, plan }));
+        for (const plan of await oneOfEachOperand(weights, { m, activations }))
+          gemms.push(await createGemm(gpu, { m, activations, weights, plan }));
       }
       const xs = [0, 1].map(() => createStorageBuffer(device, 'x', 2 * offset));
       const y = createStorageBuffer(device, 'y', m * 13 * 4);

@@ -209,12 +209,16 @@ describe('planGemm', () => {
       expect(() => planGemm(problem(2 ** 20, 64, 128), small)).toThrow(/split x along m/);
     });
 
+    const results = async (name: string) => {
+      const url = new URL(`../../../bench/results/${name}.json`, import.meta.url);
+      return parseBenchFile(await readFile(url, 'utf8'), name);
+    };
+
     // The times of all candidates, as `npm run bench -- --plans` measured them.
     test.each(['nvidia-h200-node-experimental-plans', 'nvidia-h200-node-plans'])(
       'what is planned is within 10 % of the fastest kernel where that was measured: %s',
       async (name) => {
-        const url = new URL(`../../../bench/results/${name}.json`, import.meta.url);
-        const { plans, environment } = parseBenchFile(await readFile(url, 'utf8'), name);
+        const { plans, environment } = await results(name);
         const tiers = environment.tiers as Caps['tiers'];
         const subgroupMatrixConfigs = tiers.includes('matrix-f16')
           ? environment.adapter.subgroupMatrixConfigs
@@ -239,9 +243,7 @@ describe('planGemm', () => {
     );
 
     test('one row of x without f16: within 5 % of the fastest', async () => {
-      const name = 'nvidia-h200-node-experimental-plans';
-      const url = new URL(`../../../bench/results/${name}.json`, import.meta.url);
-      const { plans } = parseBenchFile(await readFile(url, 'utf8'), name);
+      const { plans } = await results('nvidia-h200-node-experimental-plans');
       const caps: Caps = { ...matrices, tiers: ['base', 'subgroups', 'dp4a'], subgroupMatrixConfigs: [] };
       const rows = plans!.filter(({ case: { m } }) => m === 1);
       expect(rows.length).toBeGreaterThanOrEqual(20);
