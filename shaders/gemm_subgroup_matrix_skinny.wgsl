@@ -24,6 +24,8 @@
 // x a round ahead: 9.1, 11.4 where in time it is 9.4, 11.7; with three and four fragments of rows 16.7 for 13.4 and 25.1 for
 // 16.0, as it takes registers, and where rounds are in groups 117 for 93 (28672 × 8192, m = 16, four subgroups). No barrier
 // before the first round: 11.4 for 11.6, 13.4 for 13.7, 16.0 for 16.2.
+// With macro blocks of 128, whose factors are read once, m = 16 9.3 where every round reads them 9.6, m = 32 11.7 for 11.9, at
+// 4096 × 14336 23.4 for 25.7, at 28672 × 8192 84.9 for 88.7 (m = 16); with more fragments of rows 13.3 for 13.1, 16.7 for 16.5.
 //
 // Indices are cut by &, not by %: that is a function with a division in it, behind which the driver no longer knows how
 // large an index is: `subgroup_id % SUBGROUPS` alone takes m = 32 from 11.1 to 12.1, four fragments of rows from 17.2 to
@@ -77,6 +79,10 @@ const TURNS = (ROUNDS + AHEAD - 1u) / AHEAD;
 const GROUPS = (TURNS + MOST_WRITTEN - 1u) / MOST_WRITTEN;
 const DEPTH = (TURNS + GROUPS - 1u) / GROUPS * AHEAD;
 const LAST_DEPTH = ROUNDS - (GROUPS - 1u) * DEPTH;
+// Whether factors of macro blocks are read in the first of their rounds only: where every subgroup and every group of rounds
+// begins with such a block. Not with more fragments of rows, where it takes longer.
+const SHARED_MACROS =
+  FRAGMENTS_M <= 2u && ROUNDS % MACRO_CHUNKS == 0u && (GROUPS == 1u || DEPTH % MACRO_CHUNKS == 0u);
 // Not where rounds are in groups: there it takes longer.
 const X_ROUNDS = select(X_AHEAD, 0u, GROUPS > 1u);
 const LEFT_SIZE = MMA_M * MMA_K / 8u;
@@ -195,6 +201,9 @@ fn main(
   let x_scale$i = x_scales[$iu * MMA_M + ((thread / (COLUMNS / 4u)) & (MMA_M - 1u))];
   // end repeat
 
+  // repeat l < LANE_ROWS
+  var macros$l = 0u;
+  // end repeat
   // repeat i < FRAGMENTS_M
   var s$i0: Sum;
   var s$i1: Sum;
@@ -234,6 +243,10 @@ fn main(
         workgroupBarrier();
       }
       // repeat l < LANE_ROWS
+      if (SHARED_MACROS && ($gu * AHEAD + $ru) % MACRO_CHUNKS > 0u) {
+        w$r$l.scales.macros = macros$l;
+      }
+      macros$l = w$r$l.scales.macros;
       put_chunk(subgroup, $lu * SUBGROUP_SIZE + lane, w$r$l, row$l, largest$l, chunk);
       w$r$l = next$l;
       // end repeat

@@ -3,6 +3,9 @@
 
 @group(0) @binding(4) var<storage, read> w_macro: array<u32>;
 
+// Chunks of a row that share a factor.
+const MACRO_CHUNKS = MACRO_SIZE / 32u;
+
 // 1/f, good to 2.5 ULP as divisions are.
 fn macro_quotient(byte: u32) -> f32 {
   return 1.0 / bitcast<f32>(0x3F800000u | (byte << 15u));
@@ -16,7 +19,7 @@ fn macro_inverse(byte: u32) -> f32 {
 // Factors of rows j, 8 + j, … of a block of rows, for a chunk, and 1/f of row 8 · i + j out of them.
 fn macro_word(block: u32, chunk: u32, j: u32) -> u32 {
   let macros = (size_k() + MACRO_SIZE - 1u) / MACRO_SIZE;
-  return w_macro[(block * macros + chunk / (MACRO_SIZE / 32u)) * 8u + j];
+  return w_macro[(block * macros + chunk / MACRO_CHUNKS) * 8u + j];
 }
 
 fn macro_factor(word: u32, i: u32) -> f32 {
