@@ -1,7 +1,7 @@
-// x as int8, in the order in which weights in kernel order are cheapest to unpack, and its scales.
+// x as int8 and its scales.
 //
-// words   u32[cols / 16, rows, 4]: sixteen values of a row are a vec4, and neighbouring rows are neighbours. Of eight
-//         values v0..v7 along k, the first word has v6 v0 v7 v1 from its lowest byte up, the second v4 v2 v5 v3
+// words   u32[cols / 16, rows, 4]: sixteen values of a row are a vec4, eight and eight as int8_words.wgsl orders them, and
+//         neighbouring rows are neighbours
 // scales  f32[cols / X_BLOCK, rows]: half of what the integers have to be multiplied by, as those of the weights are
 //         doubled values
 // rows and cols are m and k filled up to whole tiles; what is past the edges is zero.

@@ -11,16 +11,6 @@ fn magnitude(value: vec4<f32>) -> u32 {
   return max(max(bits.x, bits.y), max(bits.z, bits.w));
 }
 
-// Eight values times `factor`, in the order of the layout.
-fn round8(low: vec4<f32>, high: vec4<f32>, factor: f32) -> vec2<u32> {
-  let a = bitcast<vec4<u32>>(vec4<i32>(round(low * factor))) & vec4<u32>(0xFFu);
-  let b = bitcast<vec4<u32>>(vec4<i32>(round(high * factor))) & vec4<u32>(0xFFu);
-  return vec2<u32>(
-    b.z | (a.x << 8u) | (b.w << 16u) | (a.y << 24u),
-    b.x | (a.z << 8u) | (b.y << 16u) | (a.w << 24u),
-  );
-}
-
 @compute @workgroup_size(WORKGROUP)
 fn main(
   @builtin(workgroup_id) workgroup: vec3<u32>,
@@ -55,8 +45,8 @@ fn main(
   }
   for (var i = 0u; i < 2u; i++) {
     words[(place.chunk * 2u + i) * conversion.rows + place.row] = vec4<u32>(
-      round8(values[4u * i], values[4u * i + 1u], factor),
-      round8(values[4u * i + 2u], values[4u * i + 3u], factor),
+      rounded8(values[4u * i], values[4u * i + 1u], factor),
+      rounded8(values[4u * i + 2u], values[4u * i + 3u], factor),
     );
   }
   scales[place.chunk * conversion.rows + place.row] = scale;

@@ -1,9 +1,7 @@
 // x to int8, with one scale for each row, in tiles.
 //
 // x       f32 or f16[m, k], read by load_x4
-// words   u32[rows / TILE_M, cols / TILE_K, TILE_M, TILE_K / 4]: of eight values v0..v7 along k, the first word has
-//         v6 v0 v7 v1 from its lowest byte up, the second v4 v2 v5 v3, the order in which weights in kernel order are
-//         cheapest to unpack
+// words   u32[rows / TILE_M, cols / TILE_K, TILE_M, TILE_K / 4], eight values as int8_words.wgsl orders them
 // scales  f32[m]: what a row's integers have to be multiplied by
 // rows and cols are m and k filled up to whole tiles, k with zeros. Rows past m are not written: their products are not
 // stored.
@@ -29,15 +27,6 @@ const NAN_BITS = 0x7FC00000u;
 // Pairs of words that a tile has of each row.
 const STEP = TILE_K / 8u;
 
-fn round8(value: Eight, factor: f32) -> vec2<u32> {
-  let a = bitcast<vec4<u32>>(vec4<i32>(round(value.low * factor))) & vec4<u32>(0xFFu);
-  let b = bitcast<vec4<u32>>(vec4<i32>(round(value.high * factor))) & vec4<u32>(0xFFu);
-  return vec2<u32>(
-    b.z | (a.x << 8u) | (b.w << 16u) | (a.y << 24u),
-    b.x | (a.z << 8u) | (b.y << 16u) | (a.w << 24u),
-  );
-}
-
 // Stores values 8 · i and on of a row, in memory that is `cols8` eights wide.
 fn put8(row: u32, i: u32, cols8: u32, value: Eight, factor: f32, bad: bool) {
   if (i >= cols8) {
@@ -45,7 +34,7 @@ fn put8(row: u32, i: u32, cols8: u32, value: Eight, factor: f32, bad: bool) {
   }
   var pair = vec2<u32>();
   if (!bad) {
-    pair = round8(value, factor);
+    pair = rounded8(value.low, value.high, factor);
   }
   words[((row / TILE_M * (cols8 / STEP) + i / STEP) * TILE_M + row % TILE_M) * STEP + i % STEP] = pair;
 }

@@ -54,6 +54,7 @@ import int8Round from '../../shaders/operands/int8_round.wgsl?raw';
 import int8Rows from '../../shaders/operands/int8_rows.wgsl?raw';
 import int8ScaleMxfp4 from '../../shaders/operands/int8_scale_mxfp4.wgsl?raw';
 import int8ScaleNvfp4 from '../../shaders/operands/int8_scale_nvfp4.wgsl?raw';
+import int8Words from '../../shaders/operands/int8_words.wgsl?raw';
 import rowValues from '../../shaders/operands/row_values.wgsl?raw';
 import widen from '../../shaders/operands/widen.wgsl?raw';
 import packBytes from '../../shaders/pack/bytes.wgsl?raw';
@@ -181,7 +182,8 @@ const NAN_ROWS = module('nan_rows', nanRows);
 export const HADAMARD = module('hadamard', hadamard);
 const ROW_VALUES = module('operands/row_values', rowValues);
 export const HALF_FRAGMENTS = [ROW_VALUES, module('operands/half_fragments', halfFragments)];
-export const INT8_ROWS = [ROW_VALUES, module('operands/int8_rows', int8Rows)];
+const INT8_WORDS = module('operands/int8_words', int8Words);
+export const INT8_ROWS = [ROW_VALUES, INT8_WORDS, module('operands/int8_rows', int8Rows)];
 
 /** What elements of subgroup matrices are, and the words of their tiles. */
 export const MATRIX_MODULES = {
@@ -211,6 +213,7 @@ export const int8Chunks = (
 /** Bringing x to int8. */
 export const INT8_MODULES = {
   layout: module('operands/int8_layout', int8Layout),
+  words: INT8_WORDS,
   round: module('operands/int8_round', int8Round),
   expand: module('operands/int8_expand', int8Expand),
   decode: MODULES.e2m1Int8,

@@ -142,7 +142,7 @@ function describeConversion(p: GemmProblem): ShaderDescription {
   const { activations } = p;
   const label = `int8.${activationsLabel(activations)}.${p.x}`;
   const X_BLOCK = activationBlock(activations);
-  const { layout, round, expand, decode, scaleMxfp4, scaleNvfp4, macroMbs, macroNone } = INT8_MODULES;
+  const { layout, words, round, expand, decode, scaleMxfp4, scaleNvfp4, macroMbs, macroNone } = INT8_MODULES;
   switch (activations.kind) {
     case 'mxfp4': {
       const X_MACRO = activations.macroScale === 'none' ? undefined : activations.macroSize;
@@ -155,7 +155,7 @@ function describeConversion(p: GemmProblem): ShaderDescription {
     case 'nvfp4':
       return { label, constants: { WORKGROUP, X_BLOCK }, modules: [layout, decode, scaleNvfp4, expand] };
     default:
-      return { label, constants: { WORKGROUP }, modules: [X_MODULES[p.x], layout, round] };
+      return { label, constants: { WORKGROUP }, modules: [X_MODULES[p.x], layout, words, round] };
   }
 }
 
