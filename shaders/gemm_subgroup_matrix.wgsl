@@ -32,7 +32,9 @@
 // Lost: two tiles in turn, 383, with constant indices 396 and 93 (int8 234 and 52); two steps on the way, 250 against
 // 246; touching the next lines for the cache, 327; a conflict-free order of stores whose loads are scattered, 271; 256 ×
 // 128 tiles, 317, int8 140. int8 with x straight from memory, 196 for 132; subgroups of 32 × 64 or 64 × 32 in steps of 64,
-// 181 to 194.
+// 181 to 194. At m = 512, where it takes 59.9 (with macro blocks of 128 65.0, and with their load and reciprocal out of the loop
+// 64.8): scales of the next step made before the barrier, 60.6 (63.5, int8 42.0 for 40.4), its weights decoded there, 67.7;
+// words of two chunks in turn, 63.9 (63.2), pieces of x among them, 66.5; each fragment of w loaded before its products, 59.9.
 
 alias Left = subgroup_matrix_left<element, MMA_K, MMA_M>;
 alias Right = subgroup_matrix_right<element, MMA_N, MMA_K>;

@@ -28,6 +28,7 @@
 // 49.5 / 41.3. With weights in rows and subgroups it took 8.3 at 4096 × 4096, 17.7 and 49.7 at the two large ones.
 // Halves, chunks on their way at m = 1, 4096 × 4096, 14336 × 4096, 28672 × 8192: one 6.5, 13.6, 42.9; two 6.5, 12.8,
 // 37.3; four 6.4, 13.0, 38.0. In f32 more than one is 3 to 10 % slower, except where n is small (5.2 → 4.95 at 1024).
+// With MBS, scales added to the exponent of 1/f instead of multiplied: 38.6 for 39.0 at 28672 × 8192, but 10.9 for 10.7 at m = 4.
 // Lost: loops over k with a bound from the problem, about a tenth slower; codes asked for before x; eight rows of x at a
 // time, 18.0 at m = 8; all of x at once at m = 4, 12.3; 512 threads, 6.9 and 43; 64 threads, 11 and 39.
 // At m = 4 18 shapes of workgroups, slabs, halves and f32 take 10.0 to 20: what limits it is not known.
