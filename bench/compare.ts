@@ -1,6 +1,6 @@
 /** Two results files against each other: what became slower, told from noise. */
 import { InvalidArgumentError } from '../src/errors.js';
-import { adapterLabel, type BenchFile, type Environment, type Row } from './schema.js';
+import { adapterLabel, type BenchFile, type Environment, type Status, type Timing } from './schema.js';
 import { geometricMean } from './stats.js';
 
 /**
@@ -33,23 +33,37 @@ export interface Comparison {
   readonly warnings: readonly string[];
 }
 
+/** What two runs have in common: a case, or a quantizer. */
+interface Measured {
+  readonly id: string;
+  readonly status: Status;
+  readonly note?: string;
+  readonly kernel?: string;
+  readonly measurement?: Timing;
+}
+
+const measured = ({ rows, quantizers = [] }: BenchFile): readonly Measured[] => [
+  ...rows.map((row) => ({ ...row, id: row.case.id })),
+  ...quantizers,
+];
+
 /**
- * Cases of the old file against those of the new one, each by the baseline that was timed in turn with it: what both runs
+ * Cases and quantizers of the old file against those of the new one, each by the baseline that was timed in turn with it: what both runs
  * share, such as a lower clock, is in neither ratio.
  * @param maxRegression part of the time that a case may lose, e.g. 0.1
  * @throws InvalidArgumentError for files of different adapters or hosts
  */
 export function compare(before: BenchFile, after: BenchFile, maxRegression: number): Comparison {
   checkComparable(before, after);
-  const rows = new Map(after.rows.map((row) => [row.case.id, row]));
-  const old = new Set(before.rows.map((row) => row.case.id));
+  const rows = new Map(measured(after).map((row) => [row.id, row]));
+  const old = new Set(measured(before).map(({ id }) => id));
   const cases = [
-    ...before.rows
+    ...measured(before)
       .filter(({ status }) => status === 'ok')
-      .map((row) => compareRows(row, rows.get(row.case.id), maxRegression)),
-    ...after.rows
-      .filter((row) => row.status === 'ok' && !old.has(row.case.id))
-      .map((row): CaseComparison => ({ id: row.case.id, verdict: 'new' })),
+      .map((row) => compareRows(row, rows.get(row.id), maxRegression)),
+    ...measured(after)
+      .filter(({ status, id }) => status === 'ok' && !old.has(id))
+      .map(({ id }): CaseComparison => ({ id, verdict: 'new' })),
   ];
   const changes = cases.flatMap(({ change }) => change ?? []);
   return {
@@ -60,8 +74,8 @@ export function compare(before: BenchFile, after: BenchFile, maxRegression: numb
   };
 }
 
-function compareRows(before: Row, after: Row | undefined, limit: number): CaseComparison {
-  const { id } = before.case;
+function compareRows(before: Measured, after: Measured | undefined, limit: number): CaseComparison {
+  const { id } = before;
   if (!after) return { id, verdict: 'missing' };
   const a = before.measurement;
   const b = after.measurement;

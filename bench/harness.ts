@@ -4,13 +4,16 @@ import type { Gpu } from '../src/gpu/gpu.js';
 import type { BenchCase } from './cases.js';
 import { Instrument, type SamplingOptions } from './instrument.js';
 import { Operands, type Product } from './operands.js';
+import { measureQuantizers } from './quantizers.js';
 import { recordParts, replay } from './recorder.js';
-import type { Ceilings, ComputeCeiling, Measurement, PlanRow, Row } from './schema.js';
+import type { Ceilings, ComputeCeiling, Measurement, PlanRow, QuantizerRow, Row } from './schema.js';
 import { scaled } from './stats.js';
 
 export interface HarnessOptions extends SamplingOptions {
   /** Compares every kernel that can compute a case instead of measuring the planned one. */
   readonly plans?: boolean | undefined;
+  /** Measures quantizers too, before the cases; false by default. */
+  readonly quantizers?: boolean | undefined;
   /** Seconds after which no further measurement is begun. */
   readonly timeLimit?: number | undefined;
 }
@@ -19,6 +22,7 @@ export interface HarnessOptions extends SamplingOptions {
 export interface Report {
   ceilings(ceilings: Ceilings): void;
   row(row: Row): void;
+  quantizer(row: QuantizerRow): void;
   plan(row: PlanRow): void;
   progress(done: number, total: number, what: string): void;
 }
@@ -41,6 +45,12 @@ export async function runBench(
   try {
     const ceilings = await instrument.ceilings();
     report.ceilings(ceilings);
+    if (options.quantizers) {
+      const progress = (rule: string) => report.progress(0, cases.length, `quantizing: ${rule}`);
+      const { copy } = ceilings;
+      const all = await measureQuantizers({ gpu, instrument, copy, late, report, progress, refusals });
+      if (!all) return false;
+    }
     for (const group of groupBy(cases, groupKey).values()) {
       if (late()) return false;
       const { names, n, k, format } = group[0]!;

@@ -27,6 +27,7 @@ interface Options {
   types?: string[];
   filter?: string;
   plans?: boolean;
+  quantizers?: boolean;
   cases: boolean;
   peers?: boolean;
   timeLimit?: number;
@@ -71,8 +72,8 @@ const program = new Command('bench')
   .description("measures the library's products on this machine's GPU")
   .showHelpAfterError()
   .addOption(new Option('--host <name>', 'where to measure').choices(['node', 'chromium']).default('node'))
-  .option('--full', 'every layer of every model at every m (default: a few cases)')
-  .option('--smoke', 'a few tiny cases, for adapters whose speed is not judged')
+  .option('--full', 'every layer of every model at every m, and quantizers (default: a few cases)')
+  .option('--smoke', 'a few tiny cases, and quantizers, for adapters whose speed is not judged')
   .option('--shapes <names>', 'NxK, models or layers: 4096x4096,llama-3.1-8b,qwen3-8b.q_proj', list)
   .option('--m <sizes>', 'rows of x', sizes)
   .option('--formats <names>', 'mxfp4, mxfp4b16, mxfp4-mbs128, nvfp4, …; f32 and f16 for plain kernels', list)
@@ -84,7 +85,8 @@ const program = new Command('bench')
     'measure every kernel that can compute a case, and how far the planned one is from the best',
   )
   .option('--peers', 'measure chains of layers too, ours and those of peers that are installed (bench/peers)')
-  .option('--no-cases', 'measure nothing but what --peers does')
+  .option('--quantizers', 'measure quantizers too: a matrix of f32 in, codes and scales out')
+  .option('--no-cases', 'measure nothing but what --quantizers and --peers do')
   .option('--time-limit <seconds>', 'begin nothing after this time; what is there is kept', positive)
   .option('--samples <count>', 'samples of a case', positive)
   .option('--sample-ms <time>', 'least time of a sample', positive)
@@ -117,7 +119,8 @@ async function main(options: Options): Promise<void> {
     mkdirSync(options.plots, { recursive: true });
     for (const { name, svg } of plotResults(file)) writeFileSync(join(options.plots, `${name}.svg`), svg);
   }
-  if (file.rows.some(({ status }) => status === 'wrong' || status === 'failed')) process.exitCode ??= 1;
+  const all = [...file.rows, ...(file.quantizers ?? [])];
+  if (all.some(({ status }) => status === 'wrong' || status === 'failed')) process.exitCode ??= 1;
   const before = earlier?.(file.environment);
   if (before) {
     const comparison = compare(before, file, options.maxRegression);
@@ -166,6 +169,7 @@ async function measure(o: Options): Promise<BenchFile> {
     types,
     filter,
     plans,
+    quantizers: o.quantizers ?? preset !== 'quick',
     cases: o.cases,
     peers: o.peers,
     timeLimit,

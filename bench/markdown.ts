@@ -1,12 +1,12 @@
 /** Results as Markdown, for the README and for whoever reads a results file. */
 import { markdownTable } from './markdown-table.js';
 import { percent, significant } from './numbers.js';
-import type { BenchFile, Row } from './schema.js';
+import type { BenchFile, QuantizerRow, Row } from './schema.js';
 import { describeCeilings, describeEnvironment, GOOD_PLAN } from './table.js';
 
 /**
  * A results file: where, ceilings, then a table a kind of activations with a line for each shape and m and a column for each
- * format; plans and peers where they were measured.
+ * format; quantizers, plans and peers where they were measured.
  */
 export function toMarkdown(file: BenchFile): string {
   const ok = file.rows.filter(({ status }) => status === 'ok');
@@ -18,6 +18,7 @@ export function toMarkdown(file: BenchFile): string {
     parts.push(`${kind}:`, productTable([...plain, ...rows]));
   }
   if (!kinds.size && plain.length) parts.push(productTable(plain));
+  if (file.quantizers?.length) parts.push(quantizerTable(file.quantizers));
   if (file.plans?.length) parts.push(planTable(file.plans));
   if (file.peers?.length) parts.push(peerTable(file.peers));
   return `${parts.filter(Boolean).join('\n\n')}\n`;
@@ -51,6 +52,23 @@ function productTable(rows: readonly Row[]): string {
       `${n} × ${k}`,
       m,
       ...formats.map((format) => cells.get(format) ?? ''),
+    ]),
+    [0],
+  );
+}
+
+function quantizerTable(quantizers: readonly QuantizerRow[]): string {
+  const measured = quantizers.flatMap(({ measurement, ...row }) =>
+    measurement ? [{ ...row, measurement }] : [],
+  );
+  const [{ rows, cols } = { rows: 0, cols: 0 }] = measured;
+  return markdownTable(
+    [`quantizing f32[${rows}, ${cols}]`, 'µs', 'GB/s', 'of copy'],
+    measured.map(({ rule, measurement: { total, gigabytesPerSecond, ofCopy } }) => [
+      `\`${rule}\``,
+      significant(total.median),
+      significant(gigabytesPerSecond),
+      percent(ofCopy),
     ]),
     [0],
   );

@@ -11,6 +11,7 @@ import {
   type Environment,
   type PeerRow,
   type PlanRow,
+  type QuantizerRow,
   type Row,
   SCHEMA,
 } from './schema.js';
@@ -28,6 +29,7 @@ export type Progress =
   | { readonly kind: 'environment'; readonly environment: Environment }
   | { readonly kind: 'ceilings'; readonly ceilings: Ceilings }
   | { readonly kind: 'row'; readonly row: Row }
+  | { readonly kind: 'quantizer'; readonly row: QuantizerRow }
   | { readonly kind: 'plan'; readonly row: PlanRow }
   | { readonly kind: 'peer'; readonly row: PeerRow }
   | { readonly kind: 'progress'; readonly done: number; readonly total: number; readonly what: string }
@@ -47,11 +49,13 @@ export async function run(
   const report: Report = {
     ceilings: (ceilings) => tell({ kind: 'ceilings', ceilings }),
     row: (row) => tell({ kind: 'row', row }),
+    quantizer: (row) => tell({ kind: 'quantizer', row }),
     plan: (row) => tell({ kind: 'plan', row }),
     progress: (done, total, what) => tell({ kind: 'progress', done, total, what }),
   };
   let complete = true;
-  if (options.cases ?? true) complete = await runBench(gpu, selectCases(options), options, report);
+  const cases = (options.cases ?? true) ? selectCases(options) : [];
+  if (cases.length || options.quantizers) complete = await runBench(gpu, cases, options, report);
   if (options.peers) {
     const { timeLimit } = options;
     const rest = timeLimit && Math.max(0, timeLimit - (performance.now() - start) / 1000);
@@ -70,6 +74,7 @@ export class Collector {
   #ceilings: Ceilings | undefined;
   #complete = false;
   readonly #rows: Row[];
+  readonly #quantizers: QuantizerRow[] = [];
   readonly #plans: PlanRow[] = [];
   readonly #peers: PeerRow[] = [];
 
@@ -83,6 +88,7 @@ export class Collector {
     if (progress.kind === 'environment') this.#environment = progress.environment;
     else if (progress.kind === 'ceilings') this.#ceilings = progress.ceilings;
     else if (progress.kind === 'row') this.#rows.push(progress.row);
+    else if (progress.kind === 'quantizer') this.#quantizers.push(progress.row);
     else if (progress.kind === 'plan') this.#plans.push(progress.row);
     else if (progress.kind === 'peer') this.#peers.push(progress.row);
     else if (progress.kind === 'end') this.#complete = progress.complete;
@@ -95,6 +101,7 @@ export class Collector {
       ...(this.#ceilings && { ceilings: this.#ceilings }),
       complete: this.#complete,
       rows: [...this.#rows],
+      ...(this.#quantizers.length && { quantizers: [...this.#quantizers] }),
       ...(this.#plans.length && { plans: [...this.#plans] }),
       ...(this.#peers.length && { peers: [...this.#peers] }),
     };

@@ -52,43 +52,64 @@ export interface Pairing {
 /** Below this part of the fastest clock seen, a measurement is taken again, and is marked where that did not help. */
 export const LOW_CLOCK = 0.9;
 
-export interface Measurement {
-  /** µs of a product with everything it needs: conversion of x, parts of k, all of it. */
+/** Times of work that reads and writes so many bytes. */
+export interface Timing {
+  /** µs of all of it. */
   readonly total: Spread;
+  readonly samples: number;
+  /** How often a sample repeats the work. */
+  readonly repetitions: number;
+  readonly clock: 'timestamp' | 'wall';
+  readonly pairing: Pairing;
+  /** Bytes over the time, and as a part of the copy ceiling. */
+  readonly gigabytesPerSecond: number;
+  readonly ofCopy: number;
+  /** Clock of the GPU after it, as a part of the fastest in this run. */
+  readonly gpuClock?: number;
+}
+
+/** A product with everything it needs: conversion of x, parts of k, all of it. Its bytes are those of weights, x and y. */
+export interface Measurement extends Timing {
   /** µs of the kernel alone and of bringing x into its order and type, where x has to be. */
   readonly kernelOnly?: Spread;
   readonly conversion?: Spread;
   /** µs that `encode` takes on the CPU; absent for kernels that are not the library's. */
   readonly encode?: number;
-  readonly samples: number;
-  /** Products in a sample. */
-  readonly repetitions: number;
-  readonly clock: 'timestamp' | 'wall';
-  readonly pairing: Pairing;
-  /** Bytes of weights, x and y over the time, and as a part of the copy ceiling. */
-  readonly gigabytesPerSecond: number;
-  readonly ofCopy: number;
   readonly teraflops: number;
   /** Which ceiling the kernel works against, and the part of it that it reaches. */
   readonly ceiling: ComputeCeiling;
   readonly ofCeiling: number;
-  /** Clock of the GPU after the case, as a part of the fastest in this run. */
-  readonly gpuClock?: number;
 }
+
+/**
+ * - wrong: off by more than the kernel's error bound, or other bytes than the CPU's, and not timed
+ * - refused: the device or the library cannot
+ * - failed: something else went wrong
+ */
+export type Status = 'ok' | 'wrong' | 'refused' | 'failed';
 
 export interface Row {
   readonly case: BenchCase;
-  /**
-   * wrong: off by more than the kernel's error bound, and not timed; refused: the device or the library cannot; failed:
-   * something else went wrong.
-   */
-  readonly status: 'ok' | 'wrong' | 'refused' | 'failed';
+  readonly status: Status;
   readonly note?: string;
   /** Label of the plan. */
   readonly kernel?: string;
   /** Largest error against f64 in parts of its bound. */
   readonly errorOfBound?: number;
   readonly measurement?: Measurement;
+}
+
+/** Quantizing a matrix of f32 on the GPU. Its bytes are those of x, which is read, and of codes and scales. */
+export interface QuantizerRow {
+  /** E.g. `quantize.16384x4096.mxfp4.oas`. */
+  readonly id: string;
+  /** Its format, scale rule and macro factors, as `fp4-webgpu selftest --quantizers` calls them. */
+  readonly rule: string;
+  readonly rows: number;
+  readonly cols: number;
+  readonly status: Status;
+  readonly note?: string;
+  readonly measurement?: Timing;
 }
 
 /** How a case's planned kernel compares with every other that can compute it. */
@@ -125,6 +146,7 @@ export interface BenchFile {
   /** False where a time limit or an interruption ended the run early. */
   readonly complete: boolean;
   readonly rows: readonly Row[];
+  readonly quantizers?: readonly QuantizerRow[];
   readonly plans?: readonly PlanRow[];
   readonly peers?: readonly PeerRow[];
 }

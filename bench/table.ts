@@ -9,7 +9,9 @@ import {
   LOW_CLOCK,
   type PeerRow,
   type PlanRow,
+  type QuantizerRow,
   type Row,
+  type Timing,
 } from './schema.js';
 
 const style = { head: [], border: [], compact: true };
@@ -35,6 +37,7 @@ export function formatResults(file: BenchFile): string {
   if (measured.length) parts.push(formatRows(measured), describeClocks(measured));
   const others = file.rows.filter(({ status }) => status !== 'ok');
   if (others.length) parts.push(...others.map(describeFailure));
+  if (file.quantizers?.length) parts.push(formatQuantizers(file.quantizers));
   if (file.plans?.length) parts.push(formatPlans(file.plans));
   if (file.peers?.length) parts.push(formatPeers(file.peers));
   if (!file.complete) parts.push('The run ended before every case was reached.');
@@ -115,6 +118,22 @@ function describeClocks(rows: readonly Row[]): string {
     : '';
   return `medians of ${samples} samples by ${clock === 'timestamp' ? 'GPU timestamps' : 'wall clock'}${note}`;
 }
+
+function formatQuantizers(rows: readonly QuantizerRow[]): string {
+  const cells = rows.map(({ rule, rows, cols, status, note, measurement: m }) => [
+    rule,
+    `${rows} × ${cols}`,
+    significant(m?.total.median),
+    significant(m?.total.p20),
+    significant(m?.total.p80),
+    significant(m?.gigabytesPerSecond),
+    percent(m?.ofCopy),
+    status === 'ok' ? lowClock(m) : [status, note].filter(Boolean).join(': '),
+  ]);
+  return render(['quantizer', 'f32', 'µs', 'p20', 'p80', 'GB/s', 'of copy', 'note'], cells, [0, 1, 7]);
+}
+
+const lowClock = (m: Timing | undefined) => ((m?.gpuClock ?? 1) < LOW_CLOCK ? "the GPU's clock was low" : '');
 
 function describeFailure({ case: c, status, note, kernel, errorOfBound }: Row): string {
   const error = errorOfBound === undefined ? '' : `${errorOfBound.toPrecision(3)} times its error bound`;

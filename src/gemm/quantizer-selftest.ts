@@ -168,7 +168,7 @@ export async function quantizerSelfTest(
 ): Promise<QuantizerSelfTestReport> {
   const { values = 1e6, rules = QUANTIZER_RULES, seed = 1, seconds = Number.POSITIVE_INFINITY } = options;
   const { reference = quantizerReference, ahead = 1, onProgress } = options;
-  for (const rule of rules) optionsOf({ rule, rows: 1, cols: 32, seed });
+  for (const rule of rules) quantizerOptions({ rule, rows: 1, cols: 32, seed });
   const tasks = tasksFor(rules, values, seed);
   const started = performance.now();
   const elapsed = () => (performance.now() - started) / 1000;
@@ -214,7 +214,7 @@ export async function quantizerSelfTest(
 
 /** Values of a matrix and its bytes by `quantize`. */
 export function quantizerReference(task: QuantizerTask): QuantizerReference {
-  const options = optionsOf(task);
+  const options = quantizerOptions(task);
   const values = quantizerTestValues(task.rows * task.cols, task.seed, {
     oneScale: options.format === 'nvfp4',
     rotated: options.hadamard === true,
@@ -249,7 +249,8 @@ function describeMismatch({ task, field, row, byte, expected, actual }: Quantize
     : `${where}: ${field}[${row}, ${byte}] = ${actual}, expected ${expected}`;
 }
 
-function optionsOf({ rule, rows, cols, seed }: QuantizerTask): QuantizeOptions {
+/** What {@link quantize} is called with. @throws InvalidArgumentError for a rule that does not exist */
+export function quantizerOptions({ rule, rows, cols, seed }: QuantizerTask): QuantizeOptions {
   const options = RULES.get(rule);
   if (!options) {
     throw new InvalidArgumentError(
@@ -278,7 +279,7 @@ async function compareOnGpu(
 ): Promise<{ bytes: number; mismatches: number; first?: QuantizerMismatch }> {
   let actual: QuantizedMatrix;
   try {
-    using q = await quantizeOnGpu(gpu, values, optionsOf(task));
+    using q = await quantizeOnGpu(gpu, values, quantizerOptions(task));
     actual = await readbackQuantized(gpu, q);
   } catch (error) {
     const bytes = expected.codes.length + expected.scales.length;

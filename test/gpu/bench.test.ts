@@ -6,7 +6,8 @@ import { SOFTWARE_TIMING } from '../../bench/peers/chain.js';
 import { measureOwn } from '../../bench/peers/own.js';
 import { runPeers } from '../../bench/peers/run.js';
 import { Collector, type Progress, run } from '../../bench/run.js';
-import type { Ceilings, PeerRow, PlanRow, Row } from '../../bench/schema.js';
+import type { Ceilings, PeerRow, PlanRow, QuantizerRow, Row } from '../../bench/schema.js';
+import { MAIN_QUANTIZER_RULES } from '../../src/index.js';
 import { adapterId, useGpu } from '../support/gpu.js';
 import { withCaps } from '../support/with-caps.js';
 
@@ -15,15 +16,17 @@ const quick = { samples: 2, sampleSeconds: 0 };
 
 function collect() {
   const rows: Row[] = [];
+  const quantizers: QuantizerRow[] = [];
   const plans: PlanRow[] = [];
   const ceilings: Ceilings[] = [];
   const report = {
     ceilings: (c: Ceilings) => void ceilings.push(c),
     row: (row: Row) => void rows.push(row),
+    quantizer: (row: QuantizerRow) => void quantizers.push(row),
     plan: (row: PlanRow) => void plans.push(row),
     progress: () => {},
   };
-  return { rows, plans, ceilings, report };
+  return { rows, quantizers, plans, ceilings, report };
 }
 
 test('every case of the smoke preset is right and has every figure', async () => {
@@ -57,6 +60,24 @@ test('every case of the smoke preset is right and has every figure', async () =>
   }
   const converted = rows.filter(({ kernel }) => kernel!.startsWith('gemm_dp4a'));
   for (const { measurement } of converted) expect(measurement!.conversion).toBeDefined();
+});
+
+test('every scale rule is measured as a quantizer', async () => {
+  const { rows, quantizers, ceilings, report } = collect();
+  expect(await runBench(context.gpu, [], { ...quick, quantizers: true }, report)).toBe(true);
+  expect(rows).toEqual([]);
+  expect(quantizers.map(({ rule, status, note }) => [rule, status, note])).toEqual(
+    MAIN_QUANTIZER_RULES.map((rule) => [rule, 'ok', undefined]),
+  );
+  for (const { id, rows, cols, measurement: m } of quantizers) {
+    expect(m!.total.median, id).toBeGreaterThan(0);
+    expect(m!.pairing.baseline, id).toBe('copy');
+    expect(m!.ofCopy, id).toBeCloseTo(m!.gigabytesPerSecond / ceilings[0]!.copy, 9);
+    // Four bytes a value read, a little more than half a byte written.
+    const bytes = m!.gigabytesPerSecond * m!.total.median * 1e3;
+    expect(bytes / (rows * cols), id).toBeGreaterThan(4.53);
+    expect(bytes / (rows * cols), id).toBeLessThan(4.6);
+  }
 });
 
 // SwiftShader takes half a minute to compile them all.

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { compare, parsePart } from '../../../bench/compare.js';
-import { parseBenchFile, type Row } from '../../../bench/schema.js';
+import { type BenchFile, parseBenchFile, type QuantizerRow, type Row } from '../../../bench/schema.js';
 import { formatComparison } from '../../../bench/table.js';
-import { around, benchFile, CASES, measurement, row } from './files.js';
+import { around, benchFile, CASES, measurement, row, timing } from './files.js';
 
 const LIMIT = 0.1;
 const verdicts = (before: Row[], after: Row[]) =>
@@ -81,6 +81,35 @@ test('ratios to different baselines are not compared', () => {
     measurement: { ...other, pairing: { ...other.pairing, baseline: 'fma' } },
   });
   expect(verdicts([row(0, around(1))], [after])).toEqual({ [id(0)]: 'missing' });
+});
+
+test('quantizers are compared like cases', () => {
+  const quantizer = (ratio: number): QuantizerRow => ({
+    id: 'quantize.16384x4096.mxfp4.oas',
+    rule: 'mxfp4.oas',
+    rows: 16384,
+    cols: 4096,
+    status: 'ok',
+    measurement: timing(around(ratio)),
+  });
+  const [fast, slow] = [0.8, 1].map((ratio) =>
+    benchFile([row(0, around(1))], { quantizers: [quantizer(ratio)] }),
+  );
+  const changes = (before: BenchFile, after: BenchFile) =>
+    compare(before, after, LIMIT).cases.map(({ id, verdict }) => [id.split('.')[0], verdict]);
+  expect(changes(fast!, slow!)).toEqual([
+    [id(0).split('.')[0], 'same'],
+    ['quantize', 'slower'],
+  ]);
+  expect(changes(slow!, fast!)).toEqual([
+    [id(0).split('.')[0], 'same'],
+    ['quantize', 'faster'],
+  ]);
+  expect(compare(fast!, slow!, LIMIT).regressions.map((c) => c.id)).toEqual([
+    'quantize.16384x4096.mxfp4.oas',
+  ]);
+  // A run without them is no regression.
+  expect(compare(fast!, benchFile([row(0, around(1))]), LIMIT).regressions).toEqual([]);
 });
 
 describe('files that cannot be compared', () => {

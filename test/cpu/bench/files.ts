@@ -1,6 +1,6 @@
 /** Made-up results files. */
 import { selectCases } from '../../../bench/cases.js';
-import type { BenchFile, Measurement, Row } from '../../../bench/schema.js';
+import type { BenchFile, Measurement, Row, Timing } from '../../../bench/schema.js';
 import type { Spread } from '../../../bench/stats.js';
 
 /** A median and the 20th and 80th percentiles around it, by a part of it. */
@@ -19,22 +19,26 @@ export const CASES = selectCases({
 });
 
 /** @param ratio to the baseline, which took 100 µs */
-export function measurement(ratio: Spread, more: Partial<Measurement> = {}): Measurement {
-  const times = { median: 100 * ratio.median, p20: 100 * ratio.p20, p80: 100 * ratio.p80 };
+export function timing(ratio: Spread): Timing {
   return {
-    total: times,
+    total: { median: 100 * ratio.median, p20: 100 * ratio.p20, p80: 100 * ratio.p80 },
     samples: 15,
     repetitions: 100,
     clock: 'timestamp',
     pairing: { baseline: 'copy', time: around(100), ratio },
     gigabytesPerSecond: 1000,
     ofCopy: 0.25,
-    teraflops: 2,
-    ceiling: 'fma',
-    ofCeiling: 0.05,
-    ...more,
   };
 }
+
+/** @param ratio to the baseline, as {@link timing} */
+export const measurement = (ratio: Spread, more: Partial<Measurement> = {}): Measurement => ({
+  ...timing(ratio),
+  teraflops: 2,
+  ceiling: 'fma',
+  ofCeiling: 0.05,
+  ...more,
+});
 
 export function row(index: number, ratio: Spread, more: Partial<Row> = {}): Row {
   return {

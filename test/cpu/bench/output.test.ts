@@ -5,7 +5,9 @@ import { plotResults } from '../../../bench/plot.js';
 import { fileStem } from '../../../bench/schema.js';
 import { geometricMean, spread } from '../../../bench/stats.js';
 import { formatResults } from '../../../bench/table.js';
-import { around, benchFile, CASES, row } from './files.js';
+import { around, benchFile, CASES, row, timing } from './files.js';
+
+const quantizer = { id: 'quantize', rows: 16384, cols: 4096 };
 
 const file = benchFile(
   CASES.map((_, i) => row(i, around(i + 1))),
@@ -23,6 +25,10 @@ const file = benchFile(
         ],
       },
       { case: CASES[1]!, planned: 'gemv.a', best: 'gemv.a', slowdown: 1, candidates: [] },
+    ],
+    quantizers: [
+      { ...quantizer, rule: 'mxfp4.oas', status: 'ok', measurement: timing(around(0.8)) },
+      { ...quantizer, rule: 'mxfp4.mse', status: 'wrong', note: '3 bytes are not those of the CPU' },
     ],
     peers: [
       { name: 'peer', version: '1.0', m: 1, n: 4096, k: 4096, layers: 17, time: around(20), error: 1e-3 },
@@ -66,6 +72,8 @@ test('the table says what was measured, how, and what was not', () => {
   }
   expect(text).toContain('1 of 2 plans are within 10 %');
   expect(text).toContain('fails: no f16');
+  expect(text).toMatch(/mxfp4\.oas .*16384 × 4096.* 80\.0 .* 1000 .* 25 %/);
+  expect(text).toContain('wrong: 3 bytes are not those of the CPU');
   expect(text).toContain('ended before every case');
 });
 
@@ -75,6 +83,8 @@ test('Markdown has a line for each shape and m, a column for each format', () =>
   expect(text).toContain('| 4096 × 4096 | 16 | 200 µs (1000 GB/s, 25 %) | 500 µs (1000 GB/s, 25 %) |');
   expect(text).toContain('| 1x4096x4096.mxfp4.float.f32.f32 | gemv.a | gemv.b | 1.25 |');
   expect(text).toContain('| 4096 × 4096 | peer 1.0 | 20.0 |');
+  expect(text).toContain('| quantizing f32[16384, 4096] | µs | GB/s | of copy |\n');
+  expect(text).toContain('| `mxfp4.oas` | 80.0 | 1000 | 25 % |');
   // Every line of a table has as many cells as its head.
   for (const table of text.split('\n\n').filter((part) => part.startsWith('|'))) {
     const cells = table
