@@ -14,6 +14,8 @@ export interface HarnessOptions extends SamplingOptions {
   readonly plans?: boolean | undefined;
   /** Measures quantizers too, before the cases; false by default. */
   readonly quantizers?: boolean | undefined;
+  /** Keeps quantizers whose id or rule matches this regular expression; the cases are filtered already. */
+  readonly filter?: string | undefined;
   /** Seconds after which no further measurement is begun. */
   readonly timeLimit?: number | undefined;
 }
@@ -46,9 +48,9 @@ export async function runBench(
     const ceilings = await instrument.ceilings();
     report.ceilings(ceilings);
     if (options.quantizers) {
-      const progress = (rule: string) => report.progress(0, cases.length, `quantizing: ${rule}`);
-      const { copy } = ceilings;
-      const all = await measureQuantizers({ gpu, instrument, copy, late, report, progress, refusals });
+      const progress = (doing: string) => report.progress(0, cases.length, `quantizers: ${doing}`);
+      const quantizing = { gpu, instrument, copy: ceilings.copy, late, report, progress, refusals };
+      const all = await measureQuantizers(quantizing, options.filter);
       if (!all) return false;
     }
     for (const group of groupBy(cases, groupKey).values()) {

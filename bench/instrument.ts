@@ -43,6 +43,8 @@ export class Instrument {
   /** Repetitions that make a sample. */
   readonly #repetitions = new WeakMap<Workload, number>();
   #fastestChain = Number.POSITIVE_INFINITY;
+  /** Seconds of each baseline at its fastest: memory has a clock of its own. */
+  readonly #fastestBaseline: Partial<Record<BaselineName, number>> = {};
 
   private constructor(gpu: Gpu, probes: Probes, options: SamplingOptions) {
     this.gpu = gpu;
@@ -79,6 +81,8 @@ export class Instrument {
       const { time } = await this.time(probe);
       const unit = probe.ceiling === 'copy' || probe.ceiling === 'read' ? 1e9 : 1e12;
       best[probe.ceiling] = Math.max(best[probe.ceiling] ?? 0, probe.amount / time.p20 / unit);
+      if (probe.ceiling === 'copy' || probe.ceiling === 'fma')
+        this.#fastestBaseline[probe.ceiling] = time.p20;
     }
     await this.#chain();
     return best as Ceilings;
@@ -125,7 +129,8 @@ export class Instrument {
       baselineTimes.push(await this.#sample(baseline, baselineRepetitions));
       times.push(await this.#sample(work, repetitions));
     }
-    const gpuClock = await this.#relativeClock();
+    const baselineTime = spread(baselineTimes);
+    const gpuClock = await this.#relativeClock(name, baselineTime.median);
     return {
       time: spread(times),
       samples: times.length,
@@ -133,7 +138,7 @@ export class Instrument {
       gpuClock,
       pairing: {
         baseline: name,
-        time: scaled(spread(baselineTimes), 1e6),
+        time: scaled(baselineTime, 1e6),
         ratio: spread(times.map((time, i) => time / baselineTimes[i]!)),
       },
     };
@@ -185,10 +190,13 @@ export class Instrument {
     return seconds;
   }
 
-  async #relativeClock(): Promise<number | undefined> {
+  /** Of the cores by the chain, of what a baseline needs by its time: the lower one. */
+  async #relativeClock(name: BaselineName, baseline: number): Promise<number | undefined> {
     if (this.software) return undefined;
+    const fastest = Math.min(this.#fastestBaseline[name] ?? baseline, baseline);
+    this.#fastestBaseline[name] = fastest;
     const seconds = await this.#chain();
-    return this.#fastestChain / seconds;
+    return Math.min(this.#fastestChain / seconds, fastest / baseline);
   }
 
   destroy(): void {

@@ -79,7 +79,7 @@ const program = new Command('bench')
   .option('--formats <names>', 'mxfp4, mxfp4b16, mxfp4-mbs128, nvfp4, …; f32 and f16 for plain kernels', list)
   .option('--activations <kinds>', 'float, f32, int8, mxfp4, nvfp4', list)
   .option('--types <names>', 'types of x and y: f32, f16', list)
-  .option('--filter <regexp>', 'only cases whose id or layer matches')
+  .option('--filter <regexp>', 'only cases whose id or layer matches, quantizers whose id does')
   .option(
     '--plans',
     'measure every kernel that can compute a case, and how far the planned one is from the best',
@@ -152,7 +152,8 @@ function readResults(path: string): BenchFile {
 
 function matching(file: BenchFile, filter: string | undefined): BenchFile {
   const matches = caseFilter(filter);
-  return { ...file, rows: file.rows.filter((row) => matches(row.case)) };
+  const quantizers = file.quantizers?.filter(({ id, rule }) => matches({ id, names: [rule] }));
+  return { ...file, rows: file.rows.filter((row) => matches(row.case)), ...(quantizers && { quantizers }) };
 }
 
 async function measure(o: Options): Promise<BenchFile> {

@@ -1,10 +1,11 @@
 /** Quantizers alone: a matrix of f32 in, codes and scales out. */
 import { Fp4Error, UnsupportedError } from '../src/errors.js';
-import { createQuantizer } from '../src/gemm/gpu-quantizer.js';
+import { createQuantizer, GpuQuantizer } from '../src/gemm/gpu-quantizer.js';
 import { MAIN_QUANTIZER_RULES, quantizerOptions, quantizerSelfTest } from '../src/gemm/quantizer-selftest.js';
 import { createStorageBuffer } from '../src/gpu/buffers.js';
 import { isSoftware } from '../src/gpu/caps.js';
 import type { Gpu } from '../src/gpu/gpu.js';
+import { caseFilter } from './cases.js';
 import { randomNormals } from './data.js';
 import type { Instrument } from './instrument.js';
 import type { QuantizerRow } from './schema.js';
@@ -17,8 +18,8 @@ export interface QuantizerContext {
   readonly copy: number;
   readonly late: () => boolean;
   readonly report: { quantizer(row: QuantizerRow): void };
-  /** Says which rule is being measured. */
-  readonly progress: (rule: string) => void;
+  /** Says what is being done. */
+  readonly progress: (doing: string) => void;
   /** Errors of the device that nothing caught, until they are taken out. */
   readonly refusals: string[];
 }
@@ -30,41 +31,63 @@ const COLS = 4096;
 /** Bit patterns that each rule is compared with the CPU on, byte for byte. */
 const CHECKED_VALUES = 2 ** 16;
 
-/** @returns whether every rule was reached before the time limit */
-export async function measureQuantizers(context: QuantizerContext): Promise<boolean> {
-  const { gpu, report, late, progress } = context;
+/**
+ * All rules are compiled and checked before any is timed, as the GPU idles meanwhile.
+ * @param filter keeps those whose id it matches
+ * @returns whether every rule was reached before the time limit
+ */
+export async function measureQuantizers(context: QuantizerContext, filter?: string): Promise<boolean> {
+  const { gpu, instrument, report, late, progress } = context;
   const { maxBufferSize, maxStorageBufferBindingSize } = gpu.device.limits;
   const mostRows = Math.floor(Math.min(maxBufferSize, maxStorageBufferBindingSize) / (4 * COLS));
   const rows = Math.min(isSoftware(gpu.adapterInfo) ? SOFTWARE_ROWS : GPU_ROWS, mostRows);
+  const matches = caseFilter(filter);
+  const wanted = MAIN_QUANTIZER_RULES.map((rule) => {
+    const id = `quantize.${rows}x${COLS}.${rule}`;
+    return { id, names: [rule], rule, rows, cols: COLS };
+  }).filter(matches);
+  const ready: { about: Pick<QuantizerRow, 'id' | 'rule' | 'rows' | 'cols'>; quantizer: GpuQuantizer }[] = [];
   const x = createStorageBuffer(gpu.device, 'bench matrix', randomNormals(rows * COLS));
   try {
-    for (const rule of MAIN_QUANTIZER_RULES) {
+    for (const { names: _, ...about } of wanted) {
       if (late()) return false;
-      progress(rule);
-      const about = { id: `quantize.${rows}x${COLS}.${rule}`, rule, rows, cols: COLS };
-      try {
-        report.quantizer({ ...about, ...(await measureRule(context, rule, x, rows)) });
-      } catch (error) {
-        if (!(error instanceof Fp4Error)) throw error;
-        const status = error instanceof UnsupportedError ? 'refused' : 'failed';
-        report.quantizer({ ...about, status, note: error.message });
-      }
+      progress(`checking ${about.rule}`);
+      const made = await prepare(gpu, about.rule, rows);
+      if (made instanceof GpuQuantizer) ready.push({ about, quantizer: made });
+      else report.quantizer({ ...about, ...made });
+    }
+    await instrument.spin();
+    for (const { about, quantizer } of ready) {
+      if (late()) return false;
+      progress(about.rule);
+      report.quantizer({ ...about, ...(await measure(context, about.rule, quantizer, x)) });
     }
     return true;
   } finally {
+    for (const { quantizer } of ready) quantizer.destroy();
     x.destroy();
   }
 }
 
-async function measureRule(
-  { gpu, instrument, copy, refusals }: QuantizerContext,
+type Outcome = Pick<QuantizerRow, 'status' | 'note' | 'measurement'>;
+
+async function prepare(gpu: Gpu, rule: string, rows: number): Promise<GpuQuantizer | Outcome> {
+  try {
+    const { mismatches } = await quantizerSelfTest(gpu, { values: CHECKED_VALUES, rules: [rule] });
+    if (mismatches) return { status: 'wrong', note: `${mismatches} bytes are not those of the CPU` };
+    return await createQuantizer(gpu, quantizerOptions({ rule, rows, cols: COLS, seed: 1 }));
+  } catch (error) {
+    if (!(error instanceof Fp4Error)) throw error;
+    return { status: error instanceof UnsupportedError ? 'refused' : 'failed', note: error.message };
+  }
+}
+
+async function measure(
+  { instrument, copy, refusals }: QuantizerContext,
   rule: string,
+  quantizer: GpuQuantizer,
   x: GPUBuffer,
-  rows: number,
-): Promise<Pick<QuantizerRow, 'status' | 'note' | 'measurement'>> {
-  const { mismatches } = await quantizerSelfTest(gpu, { values: CHECKED_VALUES, rules: [rule] });
-  if (mismatches) return { status: 'wrong', note: `${mismatches} bytes are not those of the CPU` };
-  using quantizer = await createQuantizer(gpu, quantizerOptions({ rule, rows, cols: COLS, seed: 1 }));
+): Promise<Outcome> {
   using q = quantizer.createOutputs();
   const work = { label: rule, encode: (pass: GPUComputePassEncoder) => quantizer.encode(pass, { x, ...q }) };
   const { time, samples, repetitions, gpuClock, pairing } = await instrument.timePaired(work, 'copy');

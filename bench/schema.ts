@@ -64,7 +64,7 @@ export interface Timing {
   /** Bytes over the time, and as a part of the copy ceiling. */
   readonly gigabytesPerSecond: number;
   readonly ofCopy: number;
-  /** Clock of the GPU after it, as a part of the fastest in this run. */
+  /** Clock of the GPU, of cores after it or of what the baseline needs, as a part of the fastest in this run. */
   readonly gpuClock?: number;
 }
 

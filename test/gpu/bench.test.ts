@@ -80,6 +80,13 @@ test('every scale rule is measured as a quantizer', async () => {
   }
 });
 
+test('quantizers are filtered like cases', async () => {
+  const { quantizers, report } = collect();
+  const options = { ...quick, quantizers: true, filter: '^quantize.*\\.(floor|static128)$' };
+  expect(await runBench(context.gpu, [], options, report)).toBe(true);
+  expect(quantizers.map(({ rule }) => rule)).toEqual(['mxfp4.floor', 'mxfp4.oas.static128']);
+});
+
 // SwiftShader takes half a minute to compile them all.
 test.skipIf(adapterId() === 'swiftshader')(
   'plans: every candidate is measured, the planned one too',
