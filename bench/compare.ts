@@ -48,8 +48,8 @@ const measured = ({ rows, quantizers = [] }: BenchFile): readonly Measured[] => 
 ];
 
 /**
- * Cases and quantizers of the old file against those of the new one, each by the baseline that was timed in turn with it: what both runs
- * share, such as a lower clock, is in neither ratio.
+ * Cases and quantizers of the old file against those of the new one, each by the baseline that was timed in turn with it: what
+ * both runs share, such as a lower clock, is in neither ratio.
  * @param maxRegression part of the time that a case may lose, e.g. 0.1
  * @throws InvalidArgumentError for files of different adapters or hosts
  */

@@ -3,9 +3,10 @@ import { describe, expect, test } from 'vitest';
 import { describeShader, refusal } from '../../src/gemm/kernels/index.js';
 import { formatLabel, type GemmProblem, resolveProblem } from '../../src/gemm/problem.js';
 import { describeReport, selfTest } from '../../src/gemm/selftest.js';
+import { randomMatrix, Trial } from '../../src/gemm/trial.js';
 import { getPipeline } from '../../src/gpu/pipeline.js';
 import { composeShader } from '../../src/gpu/shader.js';
-import { KERNELS, type KernelId, planWith, ShaderError } from '../../src/index.js';
+import { KERNELS, type KernelId, planWith, ShaderError, uploadWeights } from '../../src/index.js';
 import { adapterId, isLeftTo, isSweep, useGpu } from '../support/gpu.js';
 
 const context = useGpu();
@@ -114,6 +115,32 @@ test.for(ids)(
     expect(report.products).toBeGreaterThanOrEqual(options.cases / 2);
     expect(report.worst[id]).toBeGreaterThan(0.005);
     expect(report.worst[id]).toBeLessThanOrEqual(1);
+  },
+);
+
+// Four subgroups share k in rounds of a chunk: three rounds, in which a subgroup may begin inside a macro block, or four.
+test.skipIf(isLeftTo('lavapipe', 'matrices with few rows')).for([
+  [384, 128],
+  [384, 64],
+  [512, 128],
+  [512, 64],
+] as const)(
+  'few rows on matrices take the factors of their own macro blocks: k = %i, blocks of %i',
+  async ([k, macroSize], { skip }) => {
+    const { gpu } = context;
+    const { caps } = gpu;
+    const id = 'gemm_subgroup_matrix_skinny';
+    const constants = KERNELS[id].variants(caps).find((c) => c.FRAGMENTS_M === 1 && c.SUBGROUPS === 4);
+    const problem = resolveProblem({ m: 8, n: 64, k, format: 'mxfp4', macroSize, precision: 'f16' });
+    if (!constants || refusal(KERNELS[id], constants, problem, caps)) skip('the adapter cannot run it');
+    const q = randomMatrix({ n: 64, k, format: 'mxfp4', blockSize: 32, macroSize });
+    using weights = await uploadWeights(gpu, q);
+    const trial = new Trial(gpu, problem, q, { rows: 8, columns: 64 });
+    using gemm = await trial.createGemm(weights, planWith(id, constants!, problem, caps));
+    const error = await trial.worstError(gemm);
+    trial.destroy();
+    expect(error).toBeGreaterThan(0.005);
+    expect(error).toBeLessThanOrEqual(1);
   },
 );
 
