@@ -86,9 +86,9 @@ export interface CaseSelection {
   readonly activations?: readonly string[] | undefined;
   /** Types of x and y, e.g. `f32` or `f16`. */
   readonly types?: readonly string[] | undefined;
-  /** Keeps cases whose id or layers match this regular expression. */
+  /** Keeps cases whose id or layers, and quantizers whose id or rule match this regular expression. */
   readonly filter?: string | undefined;
-  /** Ids of cases that are left out, as they were measured before. */
+  /** Ids of cases and quantizers that are left out, as they were measured before. */
   readonly skip?: readonly string[] | undefined;
 }
 
@@ -183,8 +183,14 @@ function parseType(type: string): 'f32' | 'f16' {
 
 /** Whether a case's id or layer matches a regular expression; without one, all do. */
 export function caseFilter(filter: string | undefined): (c: Pick<BenchCase, 'id' | 'names'>) => boolean {
+  const matches = textFilter(filter);
+  return ({ id, names }) => matches(id, ...names);
+}
+
+/** Whether one of a few texts matches a regular expression; without one, all do. */
+export function textFilter(filter: string | undefined): (...texts: readonly string[]) => boolean {
   const pattern = filter === undefined ? /^/ : regularExpression(filter);
-  return ({ id, names }) => [id, ...names].some((text) => pattern.test(text));
+  return (...texts) => texts.some((text) => pattern.test(text));
 }
 
 function regularExpression(text: string): RegExp {

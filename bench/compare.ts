@@ -1,6 +1,6 @@
 /** Two results files against each other: what became slower, told from noise. */
 import { InvalidArgumentError } from '../src/errors.js';
-import { adapterLabel, type BenchFile, type Environment, type Status, type Timing } from './schema.js';
+import { adapterLabel, type BenchFile, type Environment, type Measured, measuredIn } from './schema.js';
 import { geometricMean } from './stats.js';
 
 /**
@@ -33,20 +33,6 @@ export interface Comparison {
   readonly warnings: readonly string[];
 }
 
-/** What two runs have in common: a case, or a quantizer. */
-interface Measured {
-  readonly id: string;
-  readonly status: Status;
-  readonly note?: string;
-  readonly kernel?: string;
-  readonly measurement?: Timing;
-}
-
-const measured = ({ rows, quantizers = [] }: BenchFile): readonly Measured[] => [
-  ...rows.map((row) => ({ ...row, id: row.case.id })),
-  ...quantizers,
-];
-
 /**
  * Cases and quantizers of the old file against those of the new one, each by the baseline that was timed in turn with it: what
  * both runs share, such as a lower clock, is in neither ratio.
@@ -55,13 +41,13 @@ const measured = ({ rows, quantizers = [] }: BenchFile): readonly Measured[] => 
  */
 export function compare(before: BenchFile, after: BenchFile, maxRegression: number): Comparison {
   checkComparable(before, after);
-  const rows = new Map(measured(after).map((row) => [row.id, row]));
-  const old = new Set(measured(before).map(({ id }) => id));
+  const rows = new Map(measuredIn(after).map((row) => [row.id, row]));
+  const old = new Set(measuredIn(before).map(({ id }) => id));
   const cases = [
-    ...measured(before)
+    ...measuredIn(before)
       .filter(({ status }) => status === 'ok')
       .map((row) => compareRows(row, rows.get(row.id), maxRegression)),
-    ...measured(after)
+    ...measuredIn(after)
       .filter(({ status, id }) => status === 'ok' && !old.has(id))
       .map(({ id }): CaseComparison => ({ id, verdict: 'new' })),
   ];

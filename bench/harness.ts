@@ -1,32 +1,22 @@
 /** The harness, the same on every host: cases in, rows out, one after another. */
-import { Fp4Error, UnsupportedError } from '../src/errors.js';
+import { Fp4Error } from '../src/errors.js';
 import type { Gpu } from '../src/gpu/gpu.js';
-import type { BenchCase } from './cases.js';
+import type { BenchCase, CaseSelection } from './cases.js';
+import { type Context, failure, measureTiming, type Report } from './context.js';
 import { Instrument, type SamplingOptions } from './instrument.js';
 import { Operands, type Product } from './operands.js';
 import { measureQuantizers } from './quantizers.js';
 import { recordParts, replay } from './recorder.js';
-import type { Ceilings, ComputeCeiling, Measurement, PlanRow, QuantizerRow, Row } from './schema.js';
+import type { Ceilings, ComputeCeiling, Measurement, PlanRow, Row } from './schema.js';
 import { scaled } from './stats.js';
 
-export interface HarnessOptions extends SamplingOptions {
+export interface HarnessOptions extends SamplingOptions, Pick<CaseSelection, 'filter' | 'skip'> {
   /** Compares every kernel that can compute a case instead of measuring the planned one. */
   readonly plans?: boolean | undefined;
-  /** Measures quantizers too, before the cases; false by default. */
+  /** Measures quantizers too, before the cases, those that `filter` and `skip` leave; false by default. */
   readonly quantizers?: boolean | undefined;
-  /** Keeps quantizers whose id or rule matches this regular expression; the cases are filtered already. */
-  readonly filter?: string | undefined;
   /** Seconds after which no further measurement is begun. */
   readonly timeLimit?: number | undefined;
-}
-
-/** Where results go as they are made. */
-export interface Report {
-  ceilings(ceilings: Ceilings): void;
-  row(row: Row): void;
-  quantizer(row: QuantizerRow): void;
-  plan(row: PlanRow): void;
-  progress(done: number, total: number, what: string): void;
 }
 
 /** @returns whether every case was reached before the time limit */
@@ -47,11 +37,10 @@ export async function runBench(
   try {
     const ceilings = await instrument.ceilings();
     report.ceilings(ceilings);
+    const shared = { gpu, instrument, ceilings, late, report, refusals };
     if (options.quantizers) {
       const progress = (doing: string) => report.progress(0, cases.length, `quantizers: ${doing}`);
-      const quantizing = { gpu, instrument, copy: ceilings.copy, late, report, progress, refusals };
-      const all = await measureQuantizers(quantizing, options.filter);
-      if (!all) return false;
+      if (!(await measureQuantizers({ ...shared, progress }, options))) return false;
     }
     for (const group of groupBy(cases, groupKey).values()) {
       if (late()) return false;
@@ -59,7 +48,7 @@ export async function runBench(
       const what = [...new Set([names[0], `${n}x${k}`, format])].join(' ');
       const progress = (doing: string) => report.progress(done, cases.length, `${what}: ${doing}`);
       progress('compiling');
-      const context = { gpu, instrument, ceilings, late, report, progress, refusals };
+      const context = { ...shared, progress };
       const all = options.plans ? await comparePlans(context, group) : await measureGroup(context, group);
       if (!all) return false;
       done += group.length;
@@ -69,18 +58,6 @@ export async function runBench(
     gpu.device.removeEventListener('uncapturederror', refuse);
     instrument.destroy();
   }
-}
-
-interface Context {
-  readonly gpu: Gpu;
-  readonly instrument: Instrument;
-  readonly ceilings: Ceilings;
-  readonly late: () => boolean;
-  readonly report: Report;
-  /** Says what is being done with a group. */
-  readonly progress: (doing: string) => void;
-  /** Errors of the device that nothing caught, until they are taken out. */
-  readonly refusals: string[];
 }
 
 const groupKey = ({ n, k, format }: BenchCase) => `${n}x${k} ${format}`;
@@ -103,7 +80,7 @@ async function measureGroup(context: Context, cases: readonly BenchCase[]): Prom
   try {
     operands = await Operands.create(gpu, cases);
   } catch (error) {
-    for (const c of cases) report.row(failure(c, error));
+    for (const c of cases) report.row({ case: c, ...failure(error) });
     return true;
   }
   const ready: Product[] = [];
@@ -146,14 +123,8 @@ async function prepare(operands: Operands, c: BenchCase): Promise<Product | Row>
   try {
     return await operands.prepare(c);
   } catch (error) {
-    return failure(c, error);
+    return { case: c, ...failure(error) };
   }
-}
-
-/** @throws what is no failure of a case */
-function failure(c: BenchCase, error: unknown): Row {
-  if (!(error instanceof Fp4Error)) throw error;
-  return { case: c, status: error instanceof UnsupportedError ? 'refused' : 'failed', note: error.message };
 }
 
 /** JSON has no NaN: it is told in words. */
@@ -164,28 +135,20 @@ function wrong({ case: c, kernel }: Product, errorOfBound: number): Row {
 
 const ENCODES = 200;
 
-async function measure({ instrument, ceilings, gpu }: Context, product: Product): Promise<Measurement> {
+async function measure(context: Context, product: Product): Promise<Measurement> {
+  const { gpu, instrument, ceilings } = context;
   const { m, n, k } = product.case;
   const work = { label: product.kernel, encode: product.encode };
-  const paired = await instrument.timePaired(work, m <= 64 ? 'copy' : 'fma');
-  const { median } = paired.time;
-  const gigabytesPerSecond = product.bytes / median / 1e9;
-  const teraflops = (2 * m * n * k) / median / 1e12;
+  const timing = await measureTiming(context, work, m <= 64 ? 'copy' : 'fma', product.bytes);
+  const teraflops = (2 * m * n * k) / timing.total.median / 1e6;
   const ceiling = ceilingOf(product.tiers, ceilings);
   return {
-    total: scaled(paired.time, 1e6),
+    ...timing,
     ...(await measureParts(instrument, product)),
     ...(product.gemms && { encode: encodeCost(gpu, product) }),
-    samples: paired.samples,
-    repetitions: paired.repetitions,
-    clock: instrument.clock,
-    pairing: paired.pairing,
-    gigabytesPerSecond,
-    ofCopy: gigabytesPerSecond / ceilings.copy,
     teraflops,
     ceiling,
     ofCeiling: teraflops / ceilings[ceiling]!,
-    ...(paired.gpuClock !== undefined && { gpuClock: paired.gpuClock }),
   };
 }
 
@@ -249,7 +212,7 @@ async function comparePlans(context: Context, group: readonly BenchCase[]): Prom
   try {
     operands = await Operands.create(gpu, cases);
   } catch (error) {
-    for (const c of cases) report.row(failure(c, error));
+    for (const c of cases) report.row({ case: c, ...failure(error) });
     return true;
   }
   try {
@@ -262,7 +225,7 @@ async function comparePlans(context: Context, group: readonly BenchCase[]): Prom
         if ('status' in row) report.row(row);
         else report.plan(row);
       } catch (error) {
-        report.row(failure(c, error));
+        report.row({ case: c, ...failure(error) });
       }
     }
     return true;

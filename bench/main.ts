@@ -5,14 +5,14 @@ import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { InvalidArgumentError as BadArgumentError, Fp4Error } from '../src/errors.js';
 import type { Preset } from './cases.js';
-import { caseFilter } from './cases.js';
+import { caseFilter, textFilter } from './cases.js';
 import { runInChromium } from './chromium-host.js';
 import { compare, differenceOfPlace, parsePart } from './compare.js';
 import { toMarkdown } from './markdown.js';
 import { runOnNode } from './node-host.js';
 import { plotResults } from './plot.js';
 import { Collector, type Progress, type RunOptions } from './run.js';
-import { type BenchFile, type Environment, fileStem, parseBenchFile } from './schema.js';
+import { type BenchFile, type Environment, fileStem, measuredIn, parseBenchFile } from './schema.js';
 import { formatComparison, formatResults } from './table.js';
 import { ResultsWriter } from './writer.js';
 
@@ -119,8 +119,8 @@ async function main(options: Options): Promise<void> {
     mkdirSync(options.plots, { recursive: true });
     for (const { name, svg } of plotResults(file)) writeFileSync(join(options.plots, `${name}.svg`), svg);
   }
-  const all = [...file.rows, ...(file.quantizers ?? [])];
-  if (all.some(({ status }) => status === 'wrong' || status === 'failed')) process.exitCode ??= 1;
+  if (measuredIn(file).some(({ status }) => status === 'wrong' || status === 'failed'))
+    process.exitCode ??= 1;
   const before = earlier?.(file.environment);
   if (before) {
     const comparison = compare(before, file, options.maxRegression);
@@ -151,9 +151,14 @@ function readResults(path: string): BenchFile {
 }
 
 function matching(file: BenchFile, filter: string | undefined): BenchFile {
-  const matches = caseFilter(filter);
-  const quantizers = file.quantizers?.filter(({ id, rule }) => matches({ id, names: [rule] }));
-  return { ...file, rows: file.rows.filter((row) => matches(row.case)), ...(quantizers && { quantizers }) };
+  const matchesCase = caseFilter(filter);
+  const matches = textFilter(filter);
+  const quantizers = file.quantizers?.filter(({ id, rule }) => matches(id, rule));
+  return {
+    ...file,
+    rows: file.rows.filter((row) => matchesCase(row.case)),
+    ...(quantizers && { quantizers }),
+  };
 }
 
 async function measure(o: Options): Promise<BenchFile> {
@@ -161,7 +166,7 @@ async function measure(o: Options): Promise<BenchFile> {
   const { shapes, m, formats, activations, types, filter, plans, timeLimit } = o;
   const kept = o.resume ? readResults(o.resume) : undefined;
   const runOptions: RunOptions = {
-    skip: kept?.rows.map((row) => row.case.id),
+    skip: kept && measuredIn(kept).map(({ id }) => id),
     preset,
     shapes,
     m,
@@ -183,7 +188,7 @@ async function measure(o: Options): Promise<BenchFile> {
   const tell = (progress: Progress) => {
     if (progress.kind === 'environment') {
       if (kept) checkResumable(kept.environment, progress.environment);
-      collector = new Collector(progress.environment, kept?.rows);
+      collector = new Collector(progress.environment, kept);
       write = new ResultsWriter(o.output ?? defaultPath(progress.environment, preset));
     }
     collector!.add(progress);

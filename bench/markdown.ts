@@ -18,7 +18,8 @@ export function toMarkdown(file: BenchFile): string {
     parts.push(`${kind}:`, productTable([...plain, ...rows]));
   }
   if (!kinds.size && plain.length) parts.push(productTable(plain));
-  if (file.quantizers?.length) parts.push(quantizerTable(file.quantizers));
+  const quantizers = (file.quantizers ?? []).filter(({ status }) => status === 'ok');
+  if (quantizers.length) parts.push(quantizerTable(quantizers));
   if (file.plans?.length) parts.push(planTable(file.plans));
   if (file.peers?.length) parts.push(peerTable(file.peers));
   return `${parts.filter(Boolean).join('\n\n')}\n`;
@@ -58,17 +59,14 @@ function productTable(rows: readonly Row[]): string {
 }
 
 function quantizerTable(quantizers: readonly QuantizerRow[]): string {
-  const measured = quantizers.flatMap(({ measurement, ...row }) =>
-    measurement ? [{ ...row, measurement }] : [],
-  );
-  const [{ rows, cols } = { rows: 0, cols: 0 }] = measured;
+  const { rows, cols } = quantizers[0]!;
   return markdownTable(
     [`quantizing f32[${rows}, ${cols}]`, 'µs', 'GB/s', 'of copy'],
-    measured.map(({ rule, measurement: { total, gigabytesPerSecond, ofCopy } }) => [
+    quantizers.map(({ rule, measurement: m }) => [
       `\`${rule}\``,
-      significant(total.median),
-      significant(gigabytesPerSecond),
-      percent(ofCopy),
+      significant(m!.total.median),
+      significant(m!.gigabytesPerSecond),
+      percent(m!.ofCopy),
     ]),
     [0],
   );

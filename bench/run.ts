@@ -2,7 +2,8 @@
 import { isSoftware } from '../src/gpu/caps.js';
 import type { Gpu } from '../src/gpu/gpu.js';
 import { type CaseSelection, selectCases } from './cases.js';
-import { type HarnessOptions, type Report, runBench } from './harness.js';
+import type { Report } from './context.js';
+import { type HarnessOptions, runBench } from './harness.js';
 import type { Onnxruntime } from './peers/onnxruntime.js';
 import { runPeers } from './peers/run.js';
 import {
@@ -74,14 +75,15 @@ export class Collector {
   #ceilings: Ceilings | undefined;
   #complete = false;
   readonly #rows: Row[];
-  readonly #quantizers: QuantizerRow[] = [];
+  readonly #quantizers: QuantizerRow[];
   readonly #plans: PlanRow[] = [];
   readonly #peers: PeerRow[] = [];
 
-  /** @param rows that an earlier run got to */
-  constructor(environment: Environment, rows: readonly Row[] = []) {
+  /** @param kept what an earlier run got to */
+  constructor(environment: Environment, kept?: Pick<BenchFile, 'rows' | 'quantizers'>) {
     this.#environment = environment;
-    this.#rows = [...rows];
+    this.#rows = [...(kept?.rows ?? [])];
+    this.#quantizers = [...(kept?.quantizers ?? [])];
   }
 
   add(progress: Progress): void {

@@ -151,6 +151,20 @@ export interface BenchFile {
   readonly peers?: readonly PeerRow[];
 }
 
+/** A case or a quantizer, and what was measured of it. */
+export interface Measured {
+  readonly id: string;
+  readonly status: Status;
+  readonly note?: string;
+  readonly kernel?: string;
+  readonly measurement?: Timing;
+}
+
+export const measuredIn = ({ rows, quantizers = [] }: BenchFile): readonly Measured[] => [
+  ...rows.map((row) => ({ ...row, id: row.case.id })),
+  ...quantizers,
+];
+
 /** @throws InvalidArgumentError where a text is not a results file of this schema */
 export function parseBenchFile(text: string, name: string): BenchFile {
   let file: BenchFile | undefined;

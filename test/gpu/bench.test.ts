@@ -80,11 +80,19 @@ test('every scale rule is measured as a quantizer', async () => {
   }
 });
 
-test('quantizers are filtered like cases', async () => {
+test('quantizers are filtered and resumed like cases', async () => {
   const { quantizers, report } = collect();
   const options = { ...quick, quantizers: true, filter: '^quantize.*\\.(floor|static128)$' };
   expect(await runBench(context.gpu, [], options, report)).toBe(true);
   expect(quantizers.map(({ rule }) => rule)).toEqual(['mxfp4.floor', 'mxfp4.oas.static128']);
+
+  // A run that is resumed keeps what there is and measures the rest.
+  const kept = { rows: [], quantizers: quantizers.slice(0, 1) };
+  const collector = new Collector({} as never, kept);
+  const skip = kept.quantizers.map(({ id }) => id);
+  const resumed = { ...report, quantizer: (row: QuantizerRow) => collector.add({ kind: 'quantizer', row }) };
+  expect(await runBench(context.gpu, [], { ...options, skip }, resumed)).toBe(true);
+  expect(collector.file.quantizers!.map(({ rule }) => rule)).toEqual(['mxfp4.floor', 'mxfp4.oas.static128']);
 });
 
 // SwiftShader takes half a minute to compile them all.
