@@ -17,6 +17,7 @@ import {
 } from '../../src/index.js';
 import { adapterId, isLeftTo, isSweep, useGpu } from '../support/gpu.js';
 import { Random } from '../support/random.js';
+import { standIn, watchBuffers } from '../support/stand-in.js';
 
 const context = useGpu();
 const isLeft = isLeftTo('lavapipe', 'products with and without immediates');
@@ -25,20 +26,11 @@ const random = new Random(41);
 /** The same device, counting the buffers made on it that are uniform. */
 function counting(gpu: Gpu, immediates: boolean): { gpu: Gpu; uniforms: () => number } {
   let uniforms = 0;
-  const device = new Proxy(gpu.device, {
-    get: (target, key) => {
-      const value: unknown = Reflect.get(target, key, target);
-      if (key === 'createBuffer') {
-        return (descriptor: GPUBufferDescriptor) => {
-          if (descriptor.usage & 0x40) uniforms++;
-          return target.createBuffer(descriptor);
-        };
-      }
-      return typeof value === 'function' ? value.bind(target) : value;
-    },
+  const watched = watchBuffers(gpu, ({ usage }) => {
+    if (usage & 0x40) uniforms++;
   });
   const probe = async () => ({ ...(await gpu.probe()), immediates });
-  const stand = Object.create(gpu, { device: { value: device }, probe: { value: probe } }) as Gpu;
+  const stand = Object.create(watched, { probe: { value: probe } }) as Gpu;
   return { gpu: stand, uniforms: () => uniforms };
 }
 
@@ -146,20 +138,12 @@ test.skipIf(isLeft)('products of different shapes take turns in a pass', async (
 describe('the probe', () => {
   /** The device with some of its properties, and of its compute passes, replaced. */
   function replaced(device: object, pass: object): GPUDevice {
-    const wrap = <T extends object>(target: T, instead: object): T =>
-      new Proxy(target, {
-        get: (_, key) => {
-          if (key in instead) return Reflect.get(instead, key);
-          const value: unknown = Reflect.get(target, key, target);
-          return typeof value === 'function' ? value.bind(target) : value;
-        },
-      });
     const { device: original } = context.gpu;
-    return wrap(original, {
+    return standIn(original, {
       createCommandEncoder: (descriptor: GPUCommandEncoderDescriptor) => {
         const encoder = original.createCommandEncoder(descriptor);
-        return wrap(encoder, {
-          beginComputePass: (d: GPUComputePassDescriptor) => wrap(encoder.beginComputePass(d), pass),
+        return standIn(encoder, {
+          beginComputePass: (d: GPUComputePassDescriptor) => standIn(encoder.beginComputePass(d), pass),
         });
       },
       ...device,

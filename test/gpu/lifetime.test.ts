@@ -18,6 +18,7 @@ import {
 } from '../../src/index.js';
 import { openGpu, useGpu } from '../support/gpu.js';
 import { Random } from '../support/random.js';
+import { watchBuffers } from '../support/stand-in.js';
 
 const context = useGpu({ leftTo: 'lavapipe', what: 'what is left behind' });
 const random = new Random(12);
@@ -115,26 +116,16 @@ test('ten thousand Gemms leave nothing behind', async () => {
   const { gpu } = context;
   const live = new Set<GPUBuffer>();
   let created = 0;
-  const device = new Proxy(gpu.device, {
-    get: (target, key) => {
-      const value: unknown = Reflect.get(target, key, target);
-      if (key === 'createBuffer') {
-        return (descriptor: GPUBufferDescriptor) => {
-          const buffer = target.createBuffer(descriptor);
-          const destroy = buffer.destroy.bind(buffer);
-          buffer.destroy = () => {
-            live.delete(buffer);
-            return destroy();
-          };
-          live.add(buffer);
-          created++;
-          return buffer;
-        };
-      }
-      return typeof value === 'function' ? value.bind(target) : value;
-    },
+  const counted = watchBuffers(gpu, (buffer) => {
+    const destroy = buffer.destroy.bind(buffer);
+    buffer.destroy = () => {
+      live.delete(buffer);
+      return destroy();
+    };
+    live.add(buffer);
+    created++;
   });
-  const counted = Object.create(gpu, { device: { value: device } }) as Gpu;
+  const { device } = counted;
   const rotated = quantize(random.normals(8 * 2080), {
     rows: 8,
     cols: 2080,

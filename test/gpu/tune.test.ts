@@ -3,7 +3,6 @@ import { problemLabel, resolveProblem } from '../../src/gemm/problem.js';
 import {
   createGemm,
   type GemmProblemOptions,
-  type Gpu,
   KERNELS,
   problemOf,
   quantize,
@@ -13,6 +12,7 @@ import {
   uploadWeights,
 } from '../../src/index.js';
 import { adapterId, useGpu } from '../support/gpu.js';
+import { watchShaders } from '../support/stand-in.js';
 
 const context = useGpu({ leftTo: 'lavapipe', what: 'tuning' });
 // Kernels on f16 matrices take a software adapter minutes to compile in all variants; precision leaves them out there.
@@ -99,20 +99,7 @@ test('leaves out a kernel that is wrong, and says so where none is left', async 
 test('measures products in the types of the problem', async () => {
   const { gpu } = context;
   const y = gpu.caps.tiers.includes('f16') ? 'f16' : 'f32';
-  const shaders: string[] = [];
-  const device = new Proxy(gpu.device, {
-    get: (target, key) => {
-      const value: unknown = Reflect.get(target, key, target);
-      if (key === 'createShaderModule') {
-        return (descriptor: GPUShaderModuleDescriptor) => {
-          shaders.push(descriptor.label!);
-          return target.createShaderModule(descriptor);
-        };
-      }
-      return typeof value === 'function' ? value.bind(target) : value;
-    },
-  });
-  const watched = Object.create(gpu, { device: { value: device } }) as Gpu;
+  const { gpu: watched, shaders } = watchShaders(gpu);
   const types = { x: 'f16', y, bias: true, accumulate: true, precision } as const;
   const own: GemmProblemOptions = { m: 2, n: 41, k: 64, format: 'nvfp4', ...types };
   const seen: [string, number | undefined][] = [];

@@ -26,6 +26,7 @@ import { pack, sliceRows } from '../../src/matrix/pack.js';
 import { useGpu } from '../support/gpu.js';
 import { toHalf } from '../support/half.js';
 import { Random } from '../support/random.js';
+import { standIn } from '../support/stand-in.js';
 
 const context = useGpu({ leftTo: 'lavapipe', what: 'weights in parts' });
 const random = new Random(31);
@@ -60,15 +61,10 @@ function limited(
   const lowered = new Proxy(device.limits, {
     get: (target, key) => limits[key as keyof GPUSupportedLimits] ?? Reflect.get(target, key, target),
   });
-  const stand = new Proxy(device, {
-    get: (target, key) => {
-      if (key === 'limits') return lowered;
-      if (key in replaced) return replaced[key as keyof GPUDevice];
-      const value: unknown = Reflect.get(target, key, target);
-      return typeof value === 'function' ? value.bind(target) : value;
-    },
-  });
-  const masked = gpuFromDevice(stand, gpu.adapterInfo as unknown as GPUAdapterInfo);
+  const masked = gpuFromDevice(
+    standIn(device, { limits: lowered, ...replaced }),
+    gpu.adapterInfo as unknown as GPUAdapterInfo,
+  );
   return Object.create(masked, {
     caps: { value: { ...gpu.caps, limits: masked.caps.limits } },
   }) as Gpu;
