@@ -72,6 +72,7 @@ export {
   matmul,
   problemOf,
   type WarmUpOptions,
+  type WarmUpProblem,
   warmUp,
 } from './gemm/gemm.js';
 export {

@@ -307,6 +307,9 @@ async function getPipelines(
   ]);
 }
 
+/** A problem, with the plan that its products are to have where that is not the one of `planGemm`. */
+export type WarmUpProblem = GemmProblemOptions & { readonly plan?: GemmPlan | undefined };
+
 export interface WarmUpOptions {
   /** Called as problems are done. */
   onProgress?: ((done: number, total: number) => void) | undefined;
@@ -315,7 +318,8 @@ export interface WarmUpOptions {
 /**
  * Compiles what the products of a model need, in parallel and each kernel once, so that `createGemm` finds it ready.
  * Problems come from {@link problemOf} or by hand; those of rotated weights compile what follows
- * the rotation, and weights whose tensor scale is only on the GPU what they share with others.
+ * the rotation, and weights whose tensor scale is only on the GPU what they share with others. A plan of `tuneGemm` is given
+ * with its problem: `{ ...problem, plan }`.
  *
  * ```ts
  * await warmUp(gpu, layers.flatMap((weights) => [1, 16, 512].map((m) => problemOf(weights, { m }))));
@@ -324,13 +328,13 @@ export interface WarmUpOptions {
  */
 export async function warmUp(
   gpu: Gpu,
-  problems: Iterable<GemmProblemOptions>,
+  problems: Iterable<WarmUpProblem>,
   { onProgress }: WarmUpOptions = {},
 ): Promise<void> {
   const [caps, source] = await Promise.all([gpu.usableCaps(), gpu.uniformSource()]);
-  const all = [...problems].map((options) => {
+  const all = [...problems].map(({ plan, ...options }) => {
     const problem = resolveProblem(options);
-    return { problem, plan: planGemm(problem, caps) };
+    return { problem, plan: plan ?? planGemm(problem, caps) };
   });
   let done = 0;
   await Promise.all(
