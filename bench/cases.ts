@@ -1,6 +1,7 @@
 /** What a benchmark case is, how it is written, and which are measured. */
 import { InvalidArgumentError } from '../src/errors.js';
-import { FORMATS, type Format, MACRO_SIZES, type MacroSize } from '../src/formats/formats.js';
+import type { Format, MacroSize } from '../src/formats/formats.js';
+import { WEIGHT_FORMATS } from '../src/gemm/problem.js';
 import { FULL_M, MODELS, mergeShapes, type NamedShape } from './shapes.js';
 
 /** How weights lie in memory: `mxfp4`, `mxfp4b16`, `mxfp4-mbs128`, `nvfp4`; `f32` and `f16` are the plain baseline. */
@@ -33,21 +34,13 @@ export interface BenchCase {
 /** @throws InvalidArgumentError for a format that does not exist */
 export function parseFormat(label: string): WeightFormat {
   if (label === 'f32' || label === 'f16') return { label, format: label };
-  const match = /^(mxfp4|nvfp4)(?:b(\d+))?(?:-mbs(\d+))?$/.exec(label);
-  const format = match?.[1] as Format | undefined;
-  const blockSize = match?.[2] ? Number(match[2]) : format && FORMATS[format].defaultBlockSize;
-  const macroSize = match?.[3] ? (Number(match[3]) as MacroSize) : undefined;
-  const known =
-    format &&
-    FORMATS[format].blockSizes.includes(blockSize!) &&
-    (macroSize === undefined || (format === 'mxfp4' && MACRO_SIZES.includes(macroSize)));
-  if (!known) {
-    throw new InvalidArgumentError(
-      'bench',
-      `unknown format ${JSON.stringify(label)}; take mxfp4, mxfp4b16, mxfp4-mbs128, nvfp4 or the like, f32 or f16`,
-    );
-  }
-  return { label, format, blockSize: blockSize!, ...(macroSize && { macroSize }) };
+  const format = WEIGHT_FORMATS[label];
+  if (format) return { label, ...format };
+  const known = [...Object.keys(WEIGHT_FORMATS), 'f32', 'f16'];
+  throw new InvalidArgumentError(
+    'bench',
+    `unknown format ${JSON.stringify(label)}; there are ${known.join(', ')}`,
+  );
 }
 
 /** @throws InvalidArgumentError for a kind that does not exist */

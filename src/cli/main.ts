@@ -5,6 +5,7 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { WRITERS } from '../checkpoint/writers/index.js';
 import { Fp4Error } from '../errors.js';
 import { LAYER_FORMATS } from '../gemm/layers-selftest.js';
+import { WEIGHT_FORMATS } from '../gemm/problem.js';
 import { convert } from './convert.js';
 import { doctor } from './doctor.js';
 import { gemm } from './gemm.js';
@@ -56,6 +57,7 @@ const shape = (text: string): { n: number; k: number } => {
     throw new InvalidArgumentError('It looks like 4096x14336.');
   return { n, k };
 };
+const shapes = (text: string) => list(text).map(shape);
 
 const program = new Command('fp4-webgpu')
   .description(packageJson.description)
@@ -268,7 +270,16 @@ onGpu(program.command('selftest'))
   .option('--seconds <time>', 'with --quantizers: when to stop early', Number)
   .option('--layers', "check every plan for models' layers instead, random weights, a sample of y")
   .option('--models <names>', `with --layers: ${Object.keys(MODEL_LAYERS).join(', ')} (default: all)`, list)
-  .option('--formats <names>', `with --layers: ${Object.keys(LAYER_FORMATS).join(', ')} (default: all)`, list)
+  .option('--shapes <list>', 'with --layers: others, as n x k: 4096x14336,1024x4096', shapes)
+  .option(
+    '--formats <names>',
+    `with --layers: ${Object.keys(WEIGHT_FORMATS).join(', ')} (default: ${LAYER_FORMATS.join(',')})`,
+    list,
+  )
+  .addOption(new Option('--x <type>', 'with --layers: type of x').choices(['f32', 'f16']))
+  .addOption(new Option('--y <type>', 'with --layers: type of y').choices(['f32', 'f16']))
+  .option('--bias', 'with --layers: add a bias')
+  .option('--accumulate', 'with --layers: add to what y holds')
   .option('--m <sizes>', 'with --layers: rows of x (default: 1,16,256)', positiveIntegers)
   .addOption(
     new Option('--plans <which>', 'with --layers: every plan, or the first of each kernel').choices([
@@ -276,7 +287,11 @@ onGpu(program.command('selftest'))
       'first',
     ]),
   )
-  .option('--scale-down <factor>', 'with --layers: divides n and k, for software adapters', positiveNumber)
+  .option(
+    '--scale-down <factor>',
+    'with --layers: divides n and k of models, for software adapters',
+    positiveNumber,
+  )
   .option('--time-limit <seconds>', 'with --layers: when to stop early', positiveNumber)
   .action(selftest);
 

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { InvalidArgumentError } from '../errors.js';
 import { describeLayerReport, LAYER_FORMATS, layersSelfTest } from '../gemm/layers-selftest.js';
+import { WEIGHT_FORMATS } from '../gemm/problem.js';
 import {
   describeQuantizerReport,
   MAIN_QUANTIZER_RULES,
@@ -23,7 +24,12 @@ export interface SelftestOptions extends GpuOptions {
   seconds?: number;
   layers?: boolean;
   models?: string[];
+  shapes?: { n: number; k: number }[];
   formats?: string[];
+  x?: 'f32' | 'f16';
+  y?: 'f32' | 'f16';
+  bias?: boolean;
+  accumulate?: boolean;
   m?: number[];
   plans?: 'all' | 'first';
   scaleDown?: number;
@@ -87,19 +93,30 @@ async function selftestQuantizers(options: SelftestOptions): Promise<void> {
 
 async function selftestLayers({
   json,
+  x = 'f32',
+  y = 'f32',
+  bias = false,
+  accumulate = false,
   m,
   plans,
+  shapes,
   scaleDown,
   timeLimit,
   ...o
 }: SelftestOptions): Promise<void> {
-  const models = known('model', o.models, Object.keys(MODEL_LAYERS));
-  const formats = known('format', o.formats, Object.keys(LAYER_FORMATS)).map((name) => LAYER_FORMATS[name]!);
+  const all = Object.keys(MODEL_LAYERS);
+  const models = known('model', all, o.models ?? (shapes ? [] : all));
+  const layers = [
+    ...layerShapes(models, scaleDown),
+    ...(shapes ?? []).map(({ n, k }) => ({ name: 'as asked', n, k })),
+  ];
+  const formats = known('format', Object.keys(WEIGHT_FORMATS), o.formats ?? LAYER_FORMATS);
   using gpu = await openGpu(o);
-  if (!json) console.log(`${adapterName(gpu)}: every plan for the layers of ${models.join(', ')}`);
+  if (!json) console.log(`${adapterName(gpu)}: every plan for ${layers.length} layers`);
   const report = await layersSelfTest(gpu, {
-    layers: layerShapes(models, scaleDown),
+    layers,
     formats,
+    operands: { x, y, bias, accumulate },
     m,
     plans,
     seconds: timeLimit,
@@ -114,18 +131,14 @@ async function selftestLayers({
   if (report.failures) process.exitCode = 1;
 }
 
-/** What was asked for, or all there is. @throws InvalidArgumentError for a name that is not known */
-function known(
-  what: string,
-  asked: readonly string[] | undefined,
-  all: readonly string[],
-): readonly string[] {
-  const unknown = asked?.find((name) => !all.includes(name));
+/** What was asked for. @throws InvalidArgumentError for a name that is not known */
+function known(what: string, all: readonly string[], asked: readonly string[]): readonly string[] {
+  const unknown = asked.find((name) => !all.includes(name));
   if (unknown !== undefined) {
     throw new InvalidArgumentError(
       'selftest',
       `${what} '${unknown}' is not known; there are ${all.join(', ')}`,
     );
   }
-  return asked ?? all;
+  return asked;
 }

@@ -4,7 +4,13 @@ import type { Gpu } from '../gpu/gpu.js';
 import type { Activations } from './activations.js';
 import { KERNELS } from './kernels/index.js';
 import { candidatePlans, type GemmPlan } from './plan.js';
-import { formatLabel, type GemmProblem, type GemmProblemOptions, resolveProblem } from './problem.js';
+import {
+  formatLabel,
+  type GemmProblem,
+  resolveProblem,
+  WEIGHT_FORMATS,
+  type WeightFormat,
+} from './problem.js';
 import { randomMatrix, Trial } from './trial.js';
 import { uploadWeights } from './weights.js';
 
@@ -15,23 +21,15 @@ export interface LayerShape {
   readonly k: number;
 }
 
-export type LayerFormat = Pick<GemmProblemOptions, 'format' | 'blockSize' | 'macroSize'>;
-
-/** What the check takes by default, by label. */
-export const LAYER_FORMATS: Readonly<Record<string, LayerFormat>> = Object.fromEntries(
-  (
-    [
-      { format: 'mxfp4', blockSize: 32 },
-      { format: 'mxfp4', blockSize: 32, macroSize: 128 },
-      { format: 'nvfp4', blockSize: 16 },
-    ] as const
-  ).map((format) => [formatLabel(format), format]),
-);
+/** What the check takes by default. */
+export const LAYER_FORMATS = ['mxfp4', 'mxfp4-mbs128', 'nvfp4'];
 
 export interface LayersSelfTestOptions {
   readonly layers: readonly LayerShape[];
-  /** All of {@link LAYER_FORMATS} by default. */
-  formats?: readonly LayerFormat[] | undefined;
+  /** Labels; {@link LAYER_FORMATS} by default. */
+  formats?: readonly string[] | undefined;
+  /** Types of x and y, bias and accumulation; as in `GemmOptions` by default. */
+  operands?: Partial<Pick<GemmProblem, 'x' | 'y' | 'bias' | 'accumulate'>> | undefined;
   /** Rows of x; 1, 16 and 256 by default. */
   m?: readonly number[] | undefined;
   /** 'all' (default): every plan. 'first': one of each kernel, as compiling all takes software adapters minutes. */
@@ -72,7 +70,7 @@ const SAMPLE = { rows: 8, columns: 12 };
 
 /** Runs the check. Failures are reported, not thrown. */
 export async function layersSelfTest(gpu: Gpu, o: LayersSelfTestOptions): Promise<LayersSelfTestReport> {
-  const { layers, formats = Object.values(LAYER_FORMATS), seconds = Number.POSITIVE_INFINITY } = o;
+  const { layers, formats = LAYER_FORMATS, seconds = Number.POSITIVE_INFINITY } = o;
   const started = performance.now();
   // Asked before each piece of work, so that what was the last one cuts nothing off.
   let complete = true;
@@ -83,9 +81,9 @@ export async function layersSelfTest(gpu: Gpu, o: LayersSelfTestOptions): Promis
   };
   const reports: LayerReport[] = [];
   for (const layer of layers) {
-    for (const format of formats) {
+    for (const label of formats) {
       if (timeIsUp()) continue;
-      const report = await checkLayer(gpu, layer, format, o, timeIsUp);
+      const report = await checkLayer(gpu, layer, WEIGHT_FORMATS[label]!, o, timeIsUp);
       reports.push(report);
       o.onReport?.(report);
     }
@@ -101,8 +99,8 @@ export async function layersSelfTest(gpu: Gpu, o: LayersSelfTestOptions): Promis
 async function checkLayer(
   gpu: Gpu,
   layer: LayerShape,
-  format: LayerFormat,
-  { m: sizes = [1, 16, 256], plans = 'all' }: LayersSelfTestOptions,
+  format: WeightFormat,
+  { m: sizes = [1, 16, 256], plans = 'all', operands }: LayersSelfTestOptions,
   timeIsUp: () => boolean,
 ): Promise<LayerReport> {
   const caps = await gpu.usableCaps();
@@ -141,11 +139,13 @@ async function checkLayer(
   try {
     for (const m of sizes) {
       for (const activations of ACTIVATIONS) {
-        const problem = resolveProblem({ m, n, k, ...format, activations });
+        const problem = resolveProblem({ m, n, k, ...format, ...operands, activations });
         const candidates = plansFor(problem, candidatePlans(problem, caps), plans);
+        if (activations === 'float' && !candidates.length) failures.push(`m ${m}: no kernel can compute it`);
         if (!candidates.length || timeIsUp()) continue;
         const trial = new Trial(gpu, problem, q, SAMPLE);
         try {
+          await trial.compile(candidates);
           for (const plan of candidates) {
             if (timeIsUp()) break;
             await check(trial, plan, m);

@@ -1,5 +1,5 @@
 import { InvalidArgumentError, UnsupportedError } from '../errors.js';
-import { FORMATS, type Format, type MacroSize } from '../formats/formats.js';
+import { FORMATS, type Format, MACRO_SIZES, type MacroSize } from '../formats/formats.js';
 import {
   type ActivationOptions,
   type Activations,
@@ -103,19 +103,26 @@ function checkProblem(p: GemmProblem): void {
   }
 }
 
+/** How the weights of a problem lie in memory. */
+export type WeightFormat = Pick<GemmProblem, 'format' | 'blockSize' | 'macroSize'>;
+
 /** `mxfp4`, `mxfp4b16`, `mxfp4-mbs128`, `nvfp4`: the weight format as it appears in labels. */
-export function formatLabel({
-  format,
-  blockSize,
-  macroSize,
-}: {
-  readonly format: Format;
-  readonly blockSize: number;
-  readonly macroSize?: number;
-}): string {
+export function formatLabel({ format, blockSize, macroSize }: WeightFormat): string {
   const block = blockSize === FORMATS[format].defaultBlockSize ? '' : `b${blockSize}`;
   return `${format}${block}${macroSize ? `-mbs${macroSize}` : ''}`;
 }
+
+/** Every format that weights can have, by label. */
+export const WEIGHT_FORMATS: Readonly<Record<string, WeightFormat>> = Object.fromEntries(
+  (['mxfp4', 'nvfp4'] as const)
+    .flatMap((format) =>
+      FORMATS[format].blockSizes.flatMap((blockSize): WeightFormat[] => [
+        { format, blockSize },
+        ...(format === 'mxfp4' ? MACRO_SIZES.map((macroSize) => ({ format, blockSize, macroSize })) : []),
+      ]),
+    )
+    .map((format) => [formatLabel(format), format]),
+);
 
 /** Everything about a problem but its sizes, e.g. `mxfp4.f32`, `nvfp4.mxfp4-mbs128.f16.y16.bias.add`. */
 export function problemLabel(p: GemmProblem): string {

@@ -3,7 +3,7 @@
  * Half of them are exact (small integers, power-of-two scales), where a kernel has to agree bit for bit; the rest have
  * to agree within the bound that follows from the kernel's roundings.
  */
-import { FORMATS, type Format, MACRO_SIZES, type MacroSize } from '../formats/formats.js';
+import { MACRO_SIZES } from '../formats/formats.js';
 import type { Gpu } from '../gpu/gpu.js';
 import type { QuantizedMatrix } from '../matrix/quantized-matrix.js';
 import { type MacroScale, type MxScaleRule, type NvScaleRule, SCALE_RULES } from '../quantize/options.js';
@@ -20,7 +20,7 @@ import {
   refusal,
 } from './kernels/index.js';
 import { planWith } from './plan.js';
-import type { GemmProblem } from './problem.js';
+import { type GemmProblem, WEIGHT_FORMATS, type WeightFormat } from './problem.js';
 import { errorBound, problemReference, type ReferenceProduct } from './reference.js';
 import { uploadWeights } from './weights.js';
 
@@ -87,12 +87,12 @@ export async function selfTest(gpu: Gpu, options: SelfTestOptions = {}): Promise
   let products = 0;
   let exactProducts = 0;
 
-  let formats: StoredFormat[] = [];
+  let formats: WeightFormat[] = [];
   let compiled: Compiled | undefined;
   for (let index = 0; index < cases; index++) {
     const exact = index % 2 === 0;
     if (exact || !compiled) {
-      if (!formats.length) formats = shuffled(random, STORED_FORMATS);
+      if (!formats.length) formats = shuffled(random, Object.values(WEIGHT_FORMATS));
       compiled = randomCompiled(random, formats.pop()!, maxSize);
     }
     const shape = { ...compiled, m: random.integer(1, maxRows), n: random.integer(1, maxSize) };
@@ -156,14 +156,8 @@ interface Case {
   activations: readonly Activations[];
 }
 
-interface StoredFormat {
-  format: Format;
-  blockSize: 16 | 32;
-  macroSize: MacroSize | undefined;
-}
-
 /** What kernels are compiled for. */
-interface Compiled extends StoredFormat {
+interface Compiled extends WeightFormat {
   k: number;
   bias: boolean;
 }
@@ -172,16 +166,6 @@ interface Shape extends Compiled {
   m: number;
   n: number;
 }
-
-const STORED_FORMATS: readonly StoredFormat[] = (['mxfp4', 'nvfp4'] as const).flatMap((format) =>
-  FORMATS[format].blockSizes.flatMap((blockSize) =>
-    (format === 'mxfp4' ? [undefined, ...MACRO_SIZES] : [undefined]).map((macroSize) => ({
-      format,
-      blockSize: blockSize as 16 | 32,
-      macroSize,
-    })),
-  ),
-);
 
 function shuffled<T>(random: Random, values: readonly T[]): T[] {
   const result = [...values];
@@ -192,9 +176,9 @@ function shuffled<T>(random: Random, values: readonly T[]): T[] {
   return result;
 }
 
-function randomCompiled(random: Random, stored: StoredFormat, maxSize: number): Compiled {
-  const k = stored.blockSize * random.integer(1, Math.floor(maxSize / stored.blockSize));
-  return { ...stored, k, bias: random.pick([false, true]) };
+function randomCompiled(random: Random, format: WeightFormat, maxSize: number): Compiled {
+  const k = format.blockSize * random.integer(1, Math.floor(maxSize / format.blockSize));
+  return { ...format, k, bias: random.pick([false, true]) };
 }
 
 function randomMxfp4(random: Random, k: number, macroScales: readonly MacroScale[]): Activations {
@@ -247,7 +231,7 @@ function realCase(
     rows: n,
     cols: k,
     format,
-    blockSize,
+    blockSize: blockSize as 16 | 32,
     scaleRule: random.pick(SCALE_RULES[format]),
     macroScale: macroSize ? 'static' : 'none',
     macroSize,

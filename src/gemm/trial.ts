@@ -6,7 +6,7 @@ import { createStorageBuffer, readBuffer } from '../gpu/buffers.js';
 import type { Gpu } from '../gpu/gpu.js';
 import { type QuantizedMatrix, selectRows } from '../matrix/quantized-matrix.js';
 import { Random } from '../random.js';
-import { createGemm, type Gemm } from './gemm.js';
+import { createGemm, type Gemm, warmUp } from './gemm.js';
 import { KERNELS } from './kernels/index.js';
 import type { GemmPlan } from './plan.js';
 import type { GemmProblem } from './problem.js';
@@ -64,6 +64,11 @@ export class Trial {
       y: createStorageBuffer(device, 'fp4 trial y', p.m * p.n * bytesOf(p.y)),
       ...(this.#bias && { bias: createStorageBuffer(device, 'fp4 trial bias', this.#bias) }),
     };
+  }
+
+  /** Compiles kernels in parallel, for `createGemm`, which also says why one of them does not compile. */
+  async compile(plans: readonly GemmPlan[]): Promise<void> {
+    await Promise.allSettled(plans.map((plan) => warmUp(this.#gpu, [{ ...this.#problem, plan }])));
   }
 
   /** @throws what `createGemm` does */

@@ -1,14 +1,13 @@
 import { expect, test } from 'vitest';
 import { layerShapes, MODEL_LAYERS } from '../../src/cli/model-layers.js';
-import { LAYER_FORMATS } from '../../src/gemm/layers-selftest.js';
-import { resolveProblem } from '../../src/gemm/problem.js';
+import { resolveProblem, WEIGHT_FORMATS } from '../../src/gemm/problem.js';
 
 const models = Object.keys(MODEL_LAYERS);
 
 test.each([1, 3, 16, 1000])('scaled down by %i, every layer is a problem in every format', (scale) => {
   const shapes = layerShapes(models, scale);
   for (const { n, k } of shapes) {
-    for (const format of Object.values(LAYER_FORMATS)) resolveProblem({ m: 1, n, k, ...format });
+    for (const format of Object.values(WEIGHT_FORMATS)) resolveProblem({ m: 1, n, k, ...format });
   }
   const all = models.flatMap((model) => MODEL_LAYERS[model]!.map(({ name }) => `${model} ${name}`));
   expect(shapes.flatMap(({ name }) => name.split('; ')).sort()).toEqual(all.sort());

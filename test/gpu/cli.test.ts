@@ -7,9 +7,10 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { doctor } from '../../src/cli/doctor.js';
 import { type GemmCommandOptions, gemm } from '../../src/cli/gemm.js';
 import { selftest } from '../../src/cli/selftest.js';
+import type { LayersSelfTestReport } from '../../src/gemm/layers-selftest.js';
 import { useGpu } from '../support/gpu.js';
 
-useGpu({ leftTo: 'lavapipe', what: 'the command line' });
+const context = useGpu({ leftTo: 'lavapipe', what: 'the command line' });
 const model = resolve(import.meta.dirname, '../../../shared/models/dictionary-lm');
 
 let printed: string[] = [];
@@ -154,12 +155,29 @@ test('doctor names the adapter, its tiers and limits', async () => {
 
 test('selftest --layers prints a line for each layer and format, and refuses what it does not know', async () => {
   const options = { cases: 1, maxSize: 1, seed: 1, layers: true, plans: 'first' } as const;
-  const small = { ...options, models: ['gpt-oss-20b'], formats: ['mxfp4'], m: [1], scaleDown: 48 };
+  // All of k = 32, so that they share their kernels.
+  const small = { ...options, models: ['gpt-oss-20b'], formats: ['mxfp4'], m: [1], scaleDown: 600 };
   await selftest(small);
   const lines = printed.slice(1, -1);
-  expect(lines.length).toBe(7);
+  expect(lines.length).toBe(5);
   for (const line of lines) expect(line).toMatch(/^\d+ × \d+ mxfp4 \(gpt-oss-20b .*: [1-9]\d* products by/);
   expect(printed.at(-1)).toMatch(/^[1-9]\d* products, 0 wrong$/);
+  printed = [];
+  await selftest({ ...options, shapes: [{ n: 40, k: 32 }], formats: ['mxfp4'], m: [1] });
+  expect(printed.slice(1, -1)).toEqual([
+    expect.stringMatching(/^40 × 32 mxfp4 \(as asked\): [1-9]\d* products/),
+  ]);
+
+  printed = [];
+  const y = context.gpu.caps.tiers.includes('f16') ? 'f16' : 'f32';
+  const types = { x: 'f16', y, bias: true, accumulate: true } as const;
+  await selftest({ ...small, ...types, formats: ['mxfp4b16-mbs32'], json: true });
+  const { layers, failures } = JSON.parse(printed.join('\n')) as LayersSelfTestReport;
+  expect(failures).toBe(0);
+  for (const { format, worstPlan } of layers) {
+    expect(format).toBe('mxfp4b16-mbs32');
+    expect(worstPlan).toContain(`.f16${y === 'f16' ? '.y16' : ''}.bias.add.`);
+  }
   await expect(selftest({ ...small, models: ['gpt-2'] })).rejects.toThrow(/model 'gpt-2'.*llama-3.1-8b/);
   await expect(selftest({ ...small, formats: ['fp8'] })).rejects.toThrow(/format 'fp8'.*mxfp4-mbs128/);
 });

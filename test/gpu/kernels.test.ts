@@ -1,13 +1,14 @@
 /** Every kernel of the registry, in every variant and with every weight format, compiles and is right. */
 import { describe, expect, test } from 'vitest';
 import { describeShader, refusal } from '../../src/gemm/kernels/index.js';
-import { formatLabel, type GemmProblem, resolveProblem } from '../../src/gemm/problem.js';
+import { resolveProblem, WEIGHT_FORMATS } from '../../src/gemm/problem.js';
 import { describeReport, selfTest } from '../../src/gemm/selftest.js';
 import { randomMatrix, Trial } from '../../src/gemm/trial.js';
 import { getPipeline } from '../../src/gpu/pipeline.js';
 import { composeShader } from '../../src/gpu/shader.js';
 import { KERNELS, type KernelId, planWith, ShaderError, uploadWeights } from '../../src/index.js';
 import { adapterId, isLeftTo, isSweep, useGpu } from '../support/gpu.js';
+import { tampered } from '../support/stand-in.js';
 
 const context = useGpu();
 
@@ -15,49 +16,35 @@ const context = useGpu();
 // real GPUs run all of them.
 const thorough = adapterId() !== 'swiftshader';
 
-const WEIGHTS: Pick<GemmProblem, 'format' | 'blockSize' | 'macroSize'>[] = [
-  { format: 'nvfp4', blockSize: 16 },
-  ...[16, 32].flatMap((blockSize) => [
-    { format: 'mxfp4' as const, blockSize },
-    ...([128, 64, 32] as const).map((macroSize) => ({ format: 'mxfp4' as const, blockSize, macroSize })),
-  ]),
-];
-
 const compilations = Object.values(KERNELS).map((kernel) => [kernel.id, kernel] as const);
 describe.skipIf(isLeftTo('lavapipe', 'compilations of every variant')).each(compilations)(
   '%s',
   (_, kernel) => {
-    test.each(WEIGHTS.map((weights) => [formatLabel(weights), weights] as const))(
-      'compiles for %s',
-      async (_, weights) => {
-        const { device, caps } = context.gpu;
-        const shape = resolveProblem({ m: 5, n: 7, k: 64, ...weights, activations: kernel.activations[0]! });
-        const able = kernel.variants(caps).filter((constants) => !refusal(kernel, constants, shape, caps));
-        // SwiftShader has no matrices; lavapipe and GPUs have to run every kernel.
-        if (thorough) expect(able.length, 'variants that this adapter can run').toBeGreaterThan(0);
-        const probe = await context.gpu.probe();
-        const source = await context.gpu.uniformSource();
-        // Ten seconds a format there, and lavapipe compiles them all.
-        if (adapterId() === 'swiftshader' && kernel.id === 'gemm_dp4a_rows' && weights.format !== 'nvfp4') {
-          return;
+    test.each(Object.entries(WEIGHT_FORMATS))('compiles for %s', async (format, weights) => {
+      const { device, caps } = context.gpu;
+      const shape = resolveProblem({ m: 5, n: 7, k: 64, ...weights, activations: kernel.activations[0]! });
+      const able = kernel.variants(caps).filter((constants) => !refusal(kernel, constants, shape, caps));
+      // SwiftShader has no matrices; lavapipe and GPUs have to run every kernel.
+      if (thorough) expect(able.length, 'variants that this adapter can run').toBeGreaterThan(0);
+      const probe = await context.gpu.probe();
+      const source = await context.gpu.uniformSource();
+      // Ten seconds a format there, and lavapipe compiles them all.
+      if (adapterId() === 'swiftshader' && kernel.id === 'gemm_dp4a_rows' && weights.format !== 'nvfp4') {
+        return;
+      }
+      // Where compiling takes long, all variants for one format, and all formats for one variant.
+      const many = kernel.id.includes('matrix') || able.length > 9;
+      const slow = !thorough || (adapterId() === 'lavapipe' && many);
+      const every = thorough && (!slow || format === 'mxfp4-mbs128');
+      for (const constants of every ? able : able.slice(0, 1)) {
+        // The epilogue is the same text for all variants.
+        for (const bias of constants === able[0] && !slow ? [false, true] : [true]) {
+          const problem = { ...shape, bias };
+          expect(planWith(kernel.id, constants, problem, caps).label).toContain(kernel.id);
+          await getPipeline(device, composeShader(describeShader(kernel, constants, problem, probe, source)));
         }
-        // Where compiling takes long, all variants for one format, and all formats for one variant.
-        const many = kernel.id.includes('matrix') || able.length > 9;
-        const slow = !thorough || (adapterId() === 'lavapipe' && many);
-        const every = thorough && (!slow || formatLabel(weights) === 'mxfp4-mbs128');
-        for (const constants of every ? able : able.slice(0, 1)) {
-          // The epilogue is the same text for all variants.
-          for (const bias of constants === able[0] && !slow ? [false, true] : [true]) {
-            const problem = { ...shape, bias };
-            expect(planWith(kernel.id, constants, problem, caps).label).toContain(kernel.id);
-            await getPipeline(
-              device,
-              composeShader(describeShader(kernel, constants, problem, probe, source)),
-            );
-          }
-        }
-      },
-    );
+      }
+    });
   },
 );
 
@@ -83,7 +70,11 @@ function casesOf(id: KernelId) {
   const variants = KERNELS[id].variants(context.gpu.caps).length;
   // Its tile takes three times as long as others do.
   const some = id === 'gemm_subgroup_matrix_direct' ? 4 : 8;
-  return { cases: isQuick ? 2 * Math.max(variants, WEIGHTS.length) : some, maxSize, maxRows };
+  return {
+    cases: isQuick ? 2 * Math.max(variants, Object.keys(WEIGHT_FORMATS).length) : some,
+    maxSize,
+    maxRows,
+  };
 }
 
 test.for(ids)(
@@ -210,35 +201,10 @@ test.skipIf(isLeftTo('lavapipe', 'the self test of the self test'))(
   async () => {
     // The same check on a GPU whose results are off by one part in a thousand in one element.
     const options = { cases: 1, maxSize: 40, variants: 'first', kernels: ['gemv', 'gemm_tiled'] } as const;
-    const { failures, products } = await selfTest(tamperedGpu(), options);
+    const { failures, products } = await selfTest(tampered(context.gpu), options);
     // The first case is exact: a bound for int8 would let such an error pass.
     expect(failures.length).toBe(products);
     expect(failures[0]!.what).toContain('seed 1, case 0');
   },
   300_000,
 );
-
-/** The same device, but every buffer that is read back has its first value changed. */
-function tamperedGpu() {
-  const { gpu } = context;
-  const device = new Proxy(gpu.device, {
-    get(target, key) {
-      const value = Reflect.get(target, key, target);
-      if (key === 'createBuffer') {
-        return (descriptor: GPUBufferDescriptor) => {
-          const buffer = target.createBuffer(descriptor);
-          const original = buffer.getMappedRange.bind(buffer);
-          buffer.getMappedRange = (...range: []) => {
-            const bytes = original(...range);
-            const values = new Float32Array(bytes);
-            values[0] = values[0]! * 1.001 + 0.001;
-            return bytes;
-          };
-          return buffer;
-        };
-      }
-      return typeof value === 'function' ? value.bind(target) : value;
-    },
-  });
-  return Object.create(gpu, { device: { value: device } });
-}
