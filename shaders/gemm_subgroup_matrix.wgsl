@@ -49,7 +49,6 @@ const TILE_N = SUBGROUPS_N * SUBGROUP_N;
 const TILE_K = STEP_FRAGMENTS * MMA_K;
 const STEPS = (K + TILE_K - 1u) / TILE_K;
 const SPLIT_STEPS = (STEPS + SPLIT_K - 1u) / SPLIT_K;
-const STEP_CHUNKS = TILE_K / 32u;
 // Pieces of sixteen bytes that a row of x has in a step, and a tile of it.
 const STEP_VECTORS = TILE_K * ELEMENT_BYTES / 16u;
 const TILE_VECTORS = TILE_M * STEP_VECTORS;
@@ -68,36 +67,6 @@ const PART = max(PART_ROWS * ROW, MMA_M * SUMS_ROW);
 // What sums have to be multiplied by, asked for before they are there.
 var<workgroup> tile_x_scales: array<f32, TILE_M>;
 var<workgroup> tile_largest: array<u32, TILE_N / 4u>;
-
-fn put_x(i: u32, values: vec4<u32>) {
-  tile_put(i / STEP_VECTORS, i % STEP_VECTORS, values);
-}
-
-// Neighbouring threads take the rows of a block, then the chunks of a step, then further blocks: the same chunk of rows
-// LOAD_ROWS apart, and unit `unit` of what they load in steps.
-const LOAD_ROWS = THREADS / STEP_CHUNKS;
-
-fn w_row(thread: u32) -> u32 {
-  return thread / (32u * STEP_CHUNKS) * 32u + thread % 32u;
-}
-
-fn w_chunk(thread: u32) -> u32 {
-  return thread / 32u % STEP_CHUNKS;
-}
-
-// Past the edges other weights are taken, or the zeros that a device gives past the end of a buffer: of rows that are not
-// stored, and of columns where x is zero.
-fn load_w(step: u32, row: u32, thread: u32) -> Chunk {
-  var chunk = step * STEP_CHUNKS + w_chunk(thread);
-  if (K % TILE_K != 0u) {
-    chunk = min(chunk, chunks_per_row() - 1u);
-  }
-  return load_chunk(row, chunk);
-}
-
-fn put_w(unit: u32, thread: u32, chunk: Chunk, value: u32) {
-  put_chunk(TILE_M + unit * LOAD_ROWS + w_row(thread), w_chunk(thread), chunk, thread % 32u / 8u, value);
-}
 
 fn mma(a: Left, b: Right, sum: Sum) -> Sum {
   return subgroupMatrixMultiplyAccumulate(a, b, sum);

@@ -1,5 +1,5 @@
-// Elements of gemm_subgroup_matrix.wgsl as f16, sums as f32. The scale of a row of x is a power of two, weights are made
-// relative to the largest scale of their row (formats/*_halves.wgsl).
+// Elements of tiles as f16, sums as f32. The scale of a row of x is a power of two, weights are made relative to the largest
+// scale of their row (formats/*_halves.wgsl).
 
 const ELEMENT_BYTES = 2u;
 alias element = f16;

@@ -1,4 +1,4 @@
-// Elements of gemm_subgroup_matrix.wgsl as int8 (int8_weights.wgsl), sums as i32.
+// Elements of tiles as int8 (int8_weights.wgsl), sums as i32.
 
 const ELEMENT_BYTES = 1u;
 alias element = i8;

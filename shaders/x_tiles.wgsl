@@ -1,4 +1,4 @@
-// Pieces of x for the tiles of gemm_subgroup_matrix.wgsl, as conversions lay them down.
+// Pieces of x for tiles in workgroup memory, as conversions lay them down.
 //
 // x         elements: vec4<u32>[tiles of m, steps of k, TILE_M, STEP_VECTORS]
 // x_scales  f32[rows]: what a row of sums has to be multiplied by

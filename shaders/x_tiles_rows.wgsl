@@ -1,4 +1,4 @@
-// Pieces of x for the tiles of gemm_subgroup_matrix.wgsl, straight from the rows of f16 x.
+// Pieces of x for tiles in workgroup memory, straight from the rows of f16 x.
 //
 // x  f16[m, k], eight to a vec4
 

@@ -33,6 +33,7 @@ import gemmSubgroupMatrix from '../../shaders/gemm_subgroup_matrix.wgsl?raw';
 import gemmSubgroupMatrixDirect from '../../shaders/gemm_subgroup_matrix_direct.wgsl?raw';
 import gemmSubgroupMatrixSkinny from '../../shaders/gemm_subgroup_matrix_skinny.wgsl?raw';
 import gemmTiled from '../../shaders/gemm_tiled.wgsl?raw';
+import gemmTiledF16 from '../../shaders/gemm_tiled_f16.wgsl?raw';
 import gemv from '../../shaders/gemv.wgsl?raw';
 import hadamard from '../../shaders/hadamard.wgsl?raw';
 import int8Weights from '../../shaders/int8_weights.wgsl?raw';
@@ -68,6 +69,7 @@ import problemImmediates from '../../shaders/problem_immediates.wgsl?raw';
 import problemUniform from '../../shaders/problem_uniform.wgsl?raw';
 import reduceSplits from '../../shaders/reduce_splits.wgsl?raw';
 import rows from '../../shaders/rows.wgsl?raw';
+import tileFill from '../../shaders/tile_fill.wgsl?raw';
 import tileVec2 from '../../shaders/tile_vec2.wgsl?raw';
 import tileVec4 from '../../shaders/tile_vec4.wgsl?raw';
 import xF16 from '../../shaders/x_f16.wgsl?raw';
@@ -98,6 +100,7 @@ export const MODULES = {
   rowMax: module('formats/row_max', rowMax),
   gemv: module('gemv', gemv),
   gemmTiled: module('gemm_tiled', gemmTiled),
+  gemmTiledF16: module('gemm_tiled_f16', gemmTiledF16),
   gemmDp4a: module('gemm_dp4a', gemmDp4a),
   gemmDp4aRows: module('gemm_dp4a_rows', gemmDp4aRows),
   gemmSubgroupMatrix: module('gemm_subgroup_matrix', gemmSubgroupMatrix),
@@ -185,12 +188,13 @@ export const HALF_FRAGMENTS = [ROW_VALUES, module('operands/half_fragments', hal
 const INT8_WORDS = module('operands/int8_words', int8Words);
 export const INT8_ROWS = [ROW_VALUES, INT8_WORDS, module('operands/int8_rows', int8Rows)];
 
-/** What elements of subgroup matrices are, and the words of their tiles. */
-export const MATRIX_MODULES = {
+/** What elements of tiles are, how they are brought, and the words that they lie in. */
+export const TILE_MODULES = {
   f16: module('matrix_f16', matrixF16),
   i8: module('matrix_i8', matrixI8),
   xTiles: module('x_tiles', xTiles),
   xTilesRows: module('x_tiles_rows', xTilesRows),
+  fill: module('tile_fill', tileFill),
   tileVec2: module('tile_vec2', tileVec2),
   tileVec4: module('tile_vec4', tileVec4),
 } as const;

@@ -1,4 +1,4 @@
-import { int8Chunks, MATRIX_MODULES, MODULES } from '../shaders.js';
+import { int8Chunks, MODULES, TILE_MODULES } from '../shaders.js';
 import { constantsOf, coreTime, type TimedShape } from './core-time.js';
 import { INT8_ROWS_ERRORS, refuseInt8Rows } from './int8-rows.js';
 import type { Kernel, KernelConstants } from './kernel.js';
@@ -40,7 +40,7 @@ export const gemmDp4aRows: Kernel = {
   foldsX: false,
   operand: (c) => ({ kind: 'int8-rows', tileM: c.TILE_M!, tileK: c.TILE_K! }),
   bindings: ['x_scales', 'w_row_max'],
-  modules: (_c, p, probe) => [...int8Chunks(p, probe), MATRIX_MODULES.xTiles, MODULES.gemmDp4aRows],
+  modules: (_c, p, probe) => [...int8Chunks(p, probe), TILE_MODULES.xTiles, MODULES.gemmDp4aRows],
   repeats: (c) => ({
     STEP_VECTORS: vectors(c),
     FOURS: c.THREAD_N! / 4,

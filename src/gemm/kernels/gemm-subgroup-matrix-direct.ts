@@ -1,6 +1,6 @@
 import { halfChunks, MODULES } from '../shaders.js';
 import { coreTime, type TimedShape } from './core-time.js';
-import { gemmSubgroupMatrix } from './gemm-subgroup-matrix.js';
+import { halfTileErrors } from './half-tiles.js';
 import type { Kernel, KernelConstants } from './kernel.js';
 import {
   matrixVariants,
@@ -55,5 +55,5 @@ export const gemmSubgroupMatrixDirect: Kernel = {
     LOADS: (tileN(c) * tileK(c)) / 32 / threads(c),
   }),
   storesQuads: true,
-  errors: gemmSubgroupMatrix.errors,
+  errors: halfTileErrors,
 };

@@ -1,12 +1,12 @@
-import { halfChunks, int8Chunks, MATRIX_MODULES, MODULES } from '../shaders.js';
+import { int8Chunks, MODULES, TILE_MODULES } from '../shaders.js';
 import { type CoreTime, constantsOf, coreTime, type TimedShape } from './core-time.js';
+import { halfTileErrors, halfTileOperand, halfTiles } from './half-tiles.js';
 import { INT8_ROWS_ERRORS, refuseInt8Rows } from './int8-rows.js';
 import type { Kernel, KernelConstants } from './kernel.js';
 import {
   matrixVariants,
   refuseSubgroups,
   subgroups,
-  takesHalfRows,
   threads,
   tileGrid,
   tileM,
@@ -87,31 +87,9 @@ export const gemmSubgroupMatrix: Kernel = {
   enables: ['f16', 'subgroups', 'chromium_experimental_subgroup_matrix'],
   activations: ['float'],
   precision: 'f16',
-  operand: (c, p) =>
-    takesHalfRows(p)
-      ? { kind: 'rows' }
-      : {
-          kind: 'half-fragments',
-          fragmentM: tileM(c),
-          fragmentK: tileK(c),
-          tileM: tileM(c),
-          tileK: tileK(c),
-        },
-  modules: (_c, p) => [
-    ...halfChunks(p),
-    takesHalfRows(p) ? MATRIX_MODULES.xTilesRows : MATRIX_MODULES.xTiles,
-    MATRIX_MODULES.tileVec4,
-    MATRIX_MODULES.f16,
-    MODULES.gemmSubgroupMatrix,
-  ],
-  errors: (_c, p) => ({
-    roundings: p.k + 8,
-    // x to f16, and with macro factors w as well (shaders/formats/mxfp4_halves_mbs.wgsl).
-    relative: p.macroSize ? 2 ** -10 + 2 ** -9 : 2 ** -10,
-    // Halves below the normal ones: of x 2^-28 below the row's largest, of w 2^-15 below.
-    xStep: 2 ** -28,
-    wStep: p.format === 'mxfp4' ? 2 ** -24 : 0,
-  }),
+  operand: (c, p) => halfTileOperand(p, tileM(c), tileK(c)),
+  modules: (_c, p) => [...halfTiles(p, TILE_MODULES.tileVec4), MODULES.gemmSubgroupMatrix],
+  errors: halfTileErrors,
 };
 
 const i8 = matrixKernel(1, I8_SHAPES);
@@ -127,9 +105,10 @@ export const gemmSubgroupMatrixI8: Kernel = {
   operand: (c) => ({ kind: 'int8-rows', tileM: tileM(c), tileK: tileK(c) }),
   modules: (c, p, probe) => [
     ...int8Chunks(p, probe),
-    MATRIX_MODULES.xTiles,
-    c.MMA_K! < 16 ? MATRIX_MODULES.tileVec2 : MATRIX_MODULES.tileVec4,
-    MATRIX_MODULES.i8,
+    TILE_MODULES.xTiles,
+    c.MMA_K! < 16 ? TILE_MODULES.tileVec2 : TILE_MODULES.tileVec4,
+    TILE_MODULES.i8,
+    TILE_MODULES.fill,
     MODULES.gemmSubgroupMatrix,
   ],
   errors: () => INT8_ROWS_ERRORS,

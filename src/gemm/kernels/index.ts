@@ -12,6 +12,7 @@ import { gemmSubgroupMatrix, gemmSubgroupMatrixI8 } from './gemm-subgroup-matrix
 import { gemmSubgroupMatrixDirect } from './gemm-subgroup-matrix-direct.js';
 import { gemmSubgroupMatrixSkinny } from './gemm-subgroup-matrix-skinny.js';
 import { gemmTiled } from './gemm-tiled.js';
+import { gemmTiledF16 } from './gemm-tiled-f16.js';
 import { gemv, gemvF16 } from './gemv.js';
 import type { Kernel, KernelConstants, KernelId } from './kernel.js';
 
@@ -21,6 +22,7 @@ export const KERNELS: Readonly<Record<KernelId, Kernel>> = {
   gemv,
   gemv_f16: gemvF16,
   gemm_tiled: gemmTiled,
+  gemm_tiled_f16: gemmTiledF16,
   gemm_dp4a: gemmDp4a,
   gemm_dp4a_rows: gemmDp4aRows,
   gemm_subgroup_matrix: gemmSubgroupMatrix,

@@ -25,6 +25,7 @@ export type KernelId =
   | 'gemv'
   | 'gemv_f16'
   | 'gemm_tiled'
+  | 'gemm_tiled_f16'
   | 'gemm_subgroup_matrix'
   | 'gemm_subgroup_matrix_direct'
   | 'gemm_subgroup_matrix_skinny'

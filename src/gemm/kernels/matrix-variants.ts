@@ -63,7 +63,3 @@ export const tileGrid = (c: KernelConstants, p: GemmProblem): Grid => ({
   y: Math.ceil(p.n / tileN(c)),
   z: c.SPLIT_K ?? 1,
 });
-
-/** Whether f16 kernels take x as it lies in its buffer. */
-export const takesHalfRows = ({ x, activations: { kind } }: GemmProblem) =>
-  x === 'f16' && (kind === 'float' || kind === 'int8');
