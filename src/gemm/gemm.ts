@@ -12,7 +12,7 @@ import type { ActivationOptions } from './activations.js';
 import { checksRows, describeReduction, describeShader, KERNELS, REDUCE_WORKGROUP } from './kernels/index.js';
 import { BINDINGS, type BindingName } from './kernels/kernel.js';
 import { type Preparation, PreparedX } from './operands/prepared-x.js';
-import { type GemmPlan, planGemm, spreadGrid } from './plan.js';
+import { type GemmPlan, planGemm, replan, spreadGrid } from './plan.js';
 import { type GemmProblem, type GemmProblemOptions, resolveProblem } from './problem.js';
 import type { GpuWeights, WeightPart } from './weights.js';
 
@@ -35,7 +35,7 @@ export interface GemmOptions {
    * (default) allows tensor cores, 'f32' keeps everything. Sums are f32.
    */
   precision?: 'f32' | 'f16' | undefined;
-  /** Overrides the choice of kernel; see `planGemm`. */
+  /** Overrides the choice of kernel; see `planGemm`. One that cannot compute the product is refused. */
   plan?: GemmPlan | undefined;
 }
 
@@ -266,7 +266,9 @@ export function problemOf(w: GpuWeights, o: Omit<GemmOptions, 'weights' | 'plan'
 export async function createGemm(gpu: Gpu, options: GemmOptions): Promise<Gemm> {
   const { weights } = options;
   const problem = problemOf(weights, options);
-  const plan = options.plan ?? planGemm(problem, await gpu.usableCaps());
+  const plan = options.plan
+    ? replan(options.plan, problem, gpu.caps)
+    : planGemm(problem, await gpu.usableCaps());
   const preparation = conversions(problem, plan, weights.hadamard);
   // A tensor scale that only the GPU knows is copied there, which takes a buffer.
   const source = weights.globalScaleBuffer ? 'buffer' : await gpu.uniformSource();
@@ -334,7 +336,7 @@ export async function warmUp(
   const [caps, source] = await Promise.all([gpu.usableCaps(), gpu.uniformSource()]);
   const all = [...problems].map(({ plan, ...options }) => {
     const problem = resolveProblem(options);
-    return { problem, plan: plan ?? planGemm(problem, caps) };
+    return { problem, plan: plan ? replan(plan, problem, gpu.caps) : planGemm(problem, caps) };
   });
   let done = 0;
   await Promise.all(

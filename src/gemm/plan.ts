@@ -90,6 +90,14 @@ export function planWith(
   };
 }
 
+/**
+ * A plan that was made before, by `tuneGemm` say, maybe for other sizes or types, made for this problem.
+ * @throws InvalidArgumentError, UnsupportedError where its kernel cannot compute the problem
+ */
+export function replan({ kernel, constants, reason }: GemmPlan, p: GemmProblem, caps: Caps): GemmPlan {
+  return { ...planWith(kernel, constants, p, caps), reason };
+}
+
 /** Every variant of every kernel that can compute a problem on a device, as plans. */
 export function candidatePlans(problem: GemmProblemOptions, caps: Caps): GemmPlan[] {
   const p = resolveProblem(problem);

@@ -1,6 +1,6 @@
 import { floatCodes, MODULES, X_MODULES, xRows } from '../shaders.js';
 import { type CoreTime, constantsOf, coreTime, type TimedShape } from './core-time.js';
-import type { Kernel } from './kernel.js';
+import type { Kernel, KernelConstants } from './kernel.js';
 
 /** Rows of x, threads, rows of w a thread, chunks of x in workgroup memory, chunks of w on their way; its time. */
 const shape = (
@@ -35,6 +35,18 @@ const shared =
     return c.X_ROWS === 4 ? Math.max(slab, sums) : slab + sums;
   };
 
+/** Threads share the pieces of x of a slab, and columns its chunks, without a rest; see shaders/gemv.wgsl. */
+const refuse =
+  (pieces: (c: KernelConstants) => number) =>
+  (c: KernelConstants): string | undefined => {
+    const round = (c.THREADS! / 8) * c.DEPTH!;
+    if (c.SLAB! % round) return `${c.SLAB} chunks of x are not whole rounds of ${round}`;
+    if (pieces(c) % c.THREADS!) {
+      return `its ${c.THREADS} threads cannot share ${pieces(c)} pieces of x evenly`;
+    }
+    return undefined;
+  };
+
 export const gemv: Kernel = {
   id: 'gemv',
   tiers: ['base'],
@@ -42,6 +54,7 @@ export const gemv: Kernel = {
   precision: 'f32',
   manner: 'weights are decoded where they are used',
   variants: () => constantsOf(SHAPES),
+  refuse: refuse((c) => 8 * c.SLAB!),
   coreTime: (c) => coreTime(SHAPES, c),
   tileLabel: (c) => `${c.X_ROWS}x${8 * c.ROWS!}x${c.THREADS}x${c.SLAB}x${c.DEPTH}`,
   threads: (c) => c.THREADS!,
@@ -94,6 +107,7 @@ export const gemvF16: Kernel = {
   precision: 'f16',
   manner: 'weights are decoded where they are used, and multiplied as halves',
   variants: () => constantsOf(F16_SHAPES),
+  refuse: refuse((c) => 2 * c.SLAB! * c.X_ROWS!),
   coreTime: (c) => coreTime(F16_SHAPES, c),
   // See shaders/x_halves.wgsl.
   sharedBytes: shared((rows) => (4 * rows + Math.ceil(rows / 2)) | 1),

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { parseBenchFile } from '../../../bench/schema.js';
 import { refusal } from '../../../src/gemm/kernels/index.js';
+import { replan } from '../../../src/gemm/plan.js';
 import { resolveProblem } from '../../../src/gemm/problem.js';
 import {
   type Caps,
@@ -286,6 +287,52 @@ describe('planGemm', () => {
       const spread = plan(512, { ...int8, int8Snr: 20 }, caps);
       expect(spread.kernel).toBe('gemm_dp4a');
       expect(spread.reason).toMatch(/signal to noise of 20.0 dB/);
+    });
+
+    test.each([
+      [
+        'gemv',
+        { THREADS: 512, ROWS: 2, X_ROWS: 1, SLAB: 32, DEPTH: 1 },
+        /32 chunks of x are not whole rounds of 64/,
+      ],
+      [
+        'gemv_f16',
+        { THREADS: 512, ROWS: 2, X_ROWS: 1, SLAB: 128, DEPTH: 2 },
+        /cannot share 256 pieces of x evenly/,
+      ],
+      ['gemm_tiled', { TILE_M: 32, TILE_N: 64, TILE_K: 8, THREAD_M: 8 }, /not whole groups/],
+      [
+        'gemm_tiled',
+        { TILE_M: 32, TILE_N: 64, TILE_K: 64, THREAD_M: 8 },
+        /32 threads cannot share the patches/,
+      ],
+      ['gemm_tiled_f16', { TILE_M: 48, TILE_N: 64, TILE_K: 32, THREAD_M: 8 }, /not whole groups/],
+      [
+        'gemm_tiled_f16',
+        { TILE_M: 128, TILE_N: 128, TILE_K: 32, THREAD_M: 8 },
+        /256 threads cannot share the loads/,
+      ],
+    ] as const)('%s with %o is refused', (kernel, constants, message) => {
+      const asked = () => planWith(kernel, { ...constants, SPLIT_K: 1 }, problem(4, 4096, 4096), matrices);
+      expect(asked).toThrow(UnsupportedError);
+      expect(asked).toThrow(message);
+    });
+
+    test('a plan made before is made for the problem at hand, or refused', () => {
+      const few = { ...problem(16, 4096, 4096), activations: { kind: 'float' } } as const;
+      const plan = planGemm(few, matrices);
+      expect(plan.kernel).toBe('gemm_subgroup_matrix_skinny');
+      expect(replan(plan, resolveProblem(few), matrices)).toEqual(plan);
+      const halves = replan(plan, resolveProblem({ ...few, m: 7, x: 'f16', bias: true }), matrices);
+      expect(halves).toEqual({
+        ...planWith(plan.kernel, plan.constants, { ...few, m: 7, x: 'f16', bias: true }, matrices),
+        reason: plan.reason,
+      });
+      expect(() => replan(plan, resolveProblem({ ...few, m: 65 }), matrices)).toThrow(
+        /skinny.* cannot run: it takes up to \d+ rows of x, and there are 65/,
+      );
+      const unknown = { ...plan, kernel: 'gemm_of_old' as never };
+      expect(() => replan(unknown, resolveProblem(few), matrices)).toThrow(/unknown kernel "gemm_of_old"/);
     });
   });
 
