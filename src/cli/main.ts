@@ -4,6 +4,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import packageJson from '../../package.json' with { type: 'json' };
 import { WRITERS } from '../checkpoint/writers/index.js';
 import { Fp4Error } from '../errors.js';
+import { KERNELS } from '../gemm/kernels/index.js';
 import { LAYER_FORMATS } from '../gemm/layers-selftest.js';
 import { WEIGHT_FORMATS } from '../gemm/problem.js';
 import { convert } from './convert.js';
@@ -256,6 +257,7 @@ onGpu(program.command('selftest'))
   .option('--cases <count>', 'random problems', positiveInteger, 100)
   .option('--max-size <size>', 'largest m, n and k', positiveInteger, 300)
   .option('--seed <integer>', 'of the problems', Number, 1)
+  .option('--kernels <names>', `some of ${Object.keys(KERNELS).join(', ')} (default: all)`, list)
   .option(
     '--quantizers',
     'check the quantizers against the CPU instead, byte for byte, on random bit patterns',
@@ -282,10 +284,10 @@ onGpu(program.command('selftest'))
   .option('--accumulate', 'with --layers: add to what y holds')
   .option('--m <sizes>', 'with --layers: rows of x (default: 1,16,256)', positiveIntegers)
   .addOption(
-    new Option('--plans <which>', 'with --layers: every plan, or the first of each kernel').choices([
-      'all',
-      'first',
-    ]),
+    new Option(
+      '--plans <which>',
+      'with --layers: every plan, the first of each kernel, or those that are planned',
+    ).choices(['all', 'first', 'planned']),
   )
   .option(
     '--scale-down <factor>',

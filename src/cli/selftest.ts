@@ -1,6 +1,12 @@
 import { availableParallelism } from 'node:os';
 import { InvalidArgumentError } from '../errors.js';
-import { describeLayerReport, LAYER_FORMATS, layersSelfTest } from '../gemm/layers-selftest.js';
+import { KERNELS, type KernelId } from '../gemm/kernels/index.js';
+import {
+  describeLayerReport,
+  LAYER_FORMATS,
+  layersSelfTest,
+  type PlansToCheck,
+} from '../gemm/layers-selftest.js';
 import { WEIGHT_FORMATS } from '../gemm/problem.js';
 import {
   describeQuantizerReport,
@@ -18,6 +24,7 @@ export interface SelftestOptions extends GpuOptions {
   cases: number;
   maxSize: number;
   seed: number;
+  kernels?: string[];
   quantizers?: boolean;
   values?: number;
   rules?: string[];
@@ -31,7 +38,7 @@ export interface SelftestOptions extends GpuOptions {
   bias?: boolean;
   accumulate?: boolean;
   m?: number[];
-  plans?: 'all' | 'first';
+  plans?: PlansToCheck;
   scaleDown?: number;
   timeLimit?: number;
 }
@@ -49,8 +56,10 @@ export async function selftest(options: SelftestOptions): Promise<void> {
     await selftestLayers(options);
     return;
   }
+  const { cases, maxSize, seed } = options;
+  const kernels = options.kernels && known('kernel', Object.keys(KERNELS) as KernelId[], options.kernels);
   using gpu = await openGpu(options);
-  const report = await selfTest(gpu, { ...options, onProgress });
+  const report = await selfTest(gpu, { cases, maxSize, seed, kernels, onProgress });
   if (options.json) {
     console.log(JSON.stringify({ adapter: adapterName(gpu), ...report }, null, 2));
   } else {
@@ -132,13 +141,13 @@ async function selftestLayers({
 }
 
 /** What was asked for. @throws InvalidArgumentError for a name that is not known */
-function known(what: string, all: readonly string[], asked: readonly string[]): readonly string[] {
-  const unknown = asked.find((name) => !all.includes(name));
+function known<T extends string>(what: string, all: readonly T[], asked: readonly string[]): readonly T[] {
+  const unknown = asked.find((name) => !all.some((one) => one === name));
   if (unknown !== undefined) {
     throw new InvalidArgumentError(
       'selftest',
       `${what} '${unknown}' is not known; there are ${all.join(', ')}`,
     );
   }
-  return asked;
+  return asked as readonly T[];
 }

@@ -1,9 +1,10 @@
 /** Checks every plan for the layers of models against f64, on random weights and a sample of y. */
 import { UnsupportedError } from '../errors.js';
+import type { Caps } from '../gpu/caps.js';
 import type { Gpu } from '../gpu/gpu.js';
 import type { Activations } from './activations.js';
 import { KERNELS } from './kernels/index.js';
-import { candidatePlans, type GemmPlan } from './plan.js';
+import { candidatePlans, type GemmPlan, planGemm } from './plan.js';
 import {
   formatLabel,
   type GemmProblem,
@@ -24,6 +25,12 @@ export interface LayerShape {
 /** What the check takes by default. */
 export const LAYER_FORMATS = ['mxfp4', 'mxfp4-mbs128', 'nvfp4'];
 
+/**
+ * 'all' (default): every plan. 'first': one of each kernel, as compiling all takes software adapters minutes. 'planned': those
+ * that `planGemm` makes.
+ */
+export type PlansToCheck = 'all' | 'first' | 'planned';
+
 export interface LayersSelfTestOptions {
   readonly layers: readonly LayerShape[];
   /** Labels; {@link LAYER_FORMATS} by default. */
@@ -32,8 +39,7 @@ export interface LayersSelfTestOptions {
   operands?: Partial<Pick<GemmProblem, 'x' | 'y' | 'bias' | 'accumulate'>> | undefined;
   /** Rows of x; 1, 16 and 256 by default. */
   m?: readonly number[] | undefined;
-  /** 'all' (default): every plan. 'first': one of each kernel, as compiling all takes software adapters minutes. */
-  plans?: 'all' | 'first' | undefined;
+  plans?: PlansToCheck | undefined;
   /** Begins no further product after that time; what was checked is reported. */
   seconds?: number | undefined;
   /** Called after each layer in each format. */
@@ -140,7 +146,7 @@ async function checkLayer(
     for (const m of sizes) {
       for (const activations of ACTIVATIONS) {
         const problem = resolveProblem({ m, n, k, ...format, ...operands, activations });
-        const candidates = plansFor(problem, candidatePlans(problem, caps), plans);
+        const candidates = plansFor(problem, caps, plans);
         if (activations === 'float' && !candidates.length) failures.push(`m ${m}: no kernel can compute it`);
         if (!candidates.length || timeIsUp()) continue;
         const trial = new Trial(gpu, problem, q, SAMPLE);
@@ -169,13 +175,12 @@ async function checkLayer(
   };
 }
 
-/** Plans of kernels that are written for the problem's activations. */
-function plansFor(
-  { activations }: GemmProblem,
-  candidates: readonly GemmPlan[],
-  plans: 'all' | 'first',
-): readonly GemmPlan[] {
-  const own = candidates.filter(({ kernel }) => KERNELS[kernel].activations.includes(activations.kind));
+/** Plans of kernels that are written for the problem's activations; the planned one may take other kinds as floats. */
+function plansFor(problem: GemmProblem, caps: Caps, plans: PlansToCheck): readonly GemmPlan[] {
+  const own = candidatePlans(problem, caps).filter(({ kernel }) =>
+    KERNELS[kernel].activations.includes(problem.activations.kind),
+  );
+  if (plans === 'planned') return own.length ? [planGemm(problem, caps)] : [];
   return plans === 'all'
     ? own
     : own.filter((plan, i) => own.findIndex((p) => p.kernel === plan.kernel) === i);

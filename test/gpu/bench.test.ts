@@ -111,7 +111,11 @@ test.skipIf(adapterId() === 'swiftshader')(
     const small = withCaps(context.gpu, (caps) => ({
       ...caps,
       tiers: caps.tiers.filter((tier) => !tier.startsWith('matrix')),
-      limits: { ...caps.limits, maxComputeInvocationsPerWorkgroup: 128 },
+      limits: {
+        ...caps.limits,
+        maxComputeInvocationsPerWorkgroup: 128,
+        maxComputeWorkgroupStorageSize: 10_000,
+      },
     }));
     expect(await runBench(small, cases, { ...quick, plans: true }, report)).toBe(true);
     expect(rows).toEqual([]);

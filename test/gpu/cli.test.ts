@@ -154,7 +154,7 @@ test('doctor names the adapter, its tiers and limits', async () => {
 });
 
 test('selftest --layers prints a line for each layer and format, and refuses what it does not know', async () => {
-  const options = { cases: 1, maxSize: 1, seed: 1, layers: true, plans: 'first' } as const;
+  const options = { cases: 1, maxSize: 1, seed: 1, layers: true, plans: 'planned' } as const;
   // All of k = 32, so that they share their kernels.
   const small = { ...options, models: ['gpt-oss-20b'], formats: ['mxfp4'], m: [1], scaleDown: 600 };
   await selftest(small);
@@ -183,6 +183,8 @@ test('selftest --layers prints a line for each layer and format, and refuses wha
 });
 
 test('selftest prints what it checked', async () => {
-  await selftest({ cases: 2, maxSize: 64, seed: 3 });
-  expect(printed.join('\n')).toMatch(/[1-9]\d* products \([1-9]\d* bit for bit\).* 0 wrong/);
+  const options = { cases: 2, maxSize: 64, seed: 3 };
+  await selftest({ ...options, kernels: ['gemv', 'gemm_tiled'] });
+  expect(printed.join('\n')).toMatch(/\n4 products \(2 bit for bit\) by 2 compiled kernels: 0 wrong/);
+  await expect(selftest({ ...options, kernels: ['gemm'] })).rejects.toThrow(/kernel 'gemm'.*gemm_tiled_f16/);
 });

@@ -16,7 +16,7 @@ test('kernels agree with f64 on the layers of models', async () => {
   const every = layerShapes(software ? ['gpt-oss-20b'] : Object.keys(MODEL_LAYERS), 32).filter(
     ({ n, k }) => n < 2000 && k < 2000,
   );
-  const layers = adapterId() === 'lavapipe' ? every.slice(0, 2) : every;
+  const layers = adapterId() === 'lavapipe' ? every.slice(0, 1) : every;
   const formats = software ? nvfp4 : LAYER_FORMATS;
   const report = await layersSelfTest(context.gpu, { layers, formats, m: [3, 40], plans: 'first' });
   expect(report.complete).toBe(true);
