@@ -257,7 +257,11 @@ onGpu(program.command('selftest'))
   .option('--cases <count>', 'random problems', positiveInteger, 100)
   .option('--max-size <size>', 'largest m, n and k', positiveInteger, 300)
   .option('--seed <integer>', 'of the problems', Number, 1)
-  .option('--kernels <names>', `some of ${Object.keys(KERNELS).join(', ')} (default: all)`, list)
+  .option(
+    '--kernels <names>',
+    `without --quantizers: some of ${Object.keys(KERNELS).join(', ')} (default: all)`,
+    list,
+  )
   .option(
     '--quantizers',
     'check the quantizers against the CPU instead, byte for byte, on random bit patterns',

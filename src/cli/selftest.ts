@@ -57,7 +57,7 @@ export async function selftest(options: SelftestOptions): Promise<void> {
     return;
   }
   const { cases, maxSize, seed } = options;
-  const kernels = options.kernels && known('kernel', Object.keys(KERNELS) as KernelId[], options.kernels);
+  const kernels = knownKernels(options);
   using gpu = await openGpu(options);
   const report = await selfTest(gpu, { cases, maxSize, seed, kernels, onProgress });
   if (options.json) {
@@ -120,6 +120,7 @@ async function selftestLayers({
     ...(shapes ?? []).map(({ n, k }) => ({ name: 'as asked', n, k })),
   ];
   const formats = known('format', Object.keys(WEIGHT_FORMATS), o.formats ?? LAYER_FORMATS);
+  const kernels = knownKernels(o);
   using gpu = await openGpu(o);
   if (!json) console.log(`${adapterName(gpu)}: every plan for ${layers.length} layers`);
   const report = await layersSelfTest(gpu, {
@@ -128,6 +129,7 @@ async function selftestLayers({
     operands: { x, y, bias, accumulate },
     m,
     plans,
+    kernels,
     seconds: timeLimit,
     onReport: json ? undefined : (layer) => console.log(describeLayerReport(layer)),
   });
@@ -139,6 +141,9 @@ async function selftestLayers({
   }
   if (report.failures) process.exitCode = 1;
 }
+
+const knownKernels = ({ kernels }: SelftestOptions) =>
+  kernels && known('kernel', Object.keys(KERNELS) as KernelId[], kernels);
 
 /** What was asked for. @throws InvalidArgumentError for a name that is not known */
 function known<T extends string>(what: string, all: readonly T[], asked: readonly string[]): readonly T[] {

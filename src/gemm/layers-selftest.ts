@@ -3,7 +3,7 @@ import { UnsupportedError } from '../errors.js';
 import type { Caps } from '../gpu/caps.js';
 import type { Gpu } from '../gpu/gpu.js';
 import type { Activations } from './activations.js';
-import { KERNELS } from './kernels/index.js';
+import { KERNELS, type KernelId } from './kernels/index.js';
 import { candidatePlans, type GemmPlan, planGemm } from './plan.js';
 import {
   formatLabel,
@@ -40,6 +40,8 @@ export interface LayersSelfTestOptions {
   /** Rows of x; 1, 16 and 256 by default. */
   m?: readonly number[] | undefined;
   plans?: PlansToCheck | undefined;
+  /** Kernels to check; all by default. */
+  kernels?: readonly KernelId[] | undefined;
   /** Begins no further product after that time; what was checked is reported. */
   seconds?: number | undefined;
   /** Called after each layer in each format. */
@@ -106,7 +108,7 @@ async function checkLayer(
   gpu: Gpu,
   layer: LayerShape,
   format: WeightFormat,
-  { m: sizes = [1, 16, 256], plans = 'all', operands }: LayersSelfTestOptions,
+  { m: sizes = [1, 16, 256], plans = 'all', kernels: wanted, operands }: LayersSelfTestOptions,
   timeIsUp: () => boolean,
 ): Promise<LayerReport> {
   const caps = await gpu.usableCaps();
@@ -146,8 +148,9 @@ async function checkLayer(
     for (const m of sizes) {
       for (const activations of ACTIVATIONS) {
         const problem = resolveProblem({ m, n, k, ...format, ...operands, activations });
-        const candidates = plansFor(problem, caps, plans);
-        if (activations === 'float' && !candidates.length) failures.push(`m ${m}: no kernel can compute it`);
+        const all = plansFor(problem, caps, plans);
+        if (activations === 'float' && !all.length) failures.push(`m ${m}: no kernel can compute it`);
+        const candidates = all.filter(({ kernel }) => wanted?.includes(kernel) ?? true);
         if (!candidates.length || timeIsUp()) continue;
         const trial = new Trial(gpu, problem, q, SAMPLE);
         try {

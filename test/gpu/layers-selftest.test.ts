@@ -31,6 +31,15 @@ test('kernels agree with f64 on the layers of models', async () => {
   }
 });
 
+test('leaves other kernels and plans out when asked to', async () => {
+  const options = { layers: small, formats: nvfp4, m: [3], plans: 'planned' } as const;
+  const planned = await layersSelfTest(context.gpu, options);
+  expect(planned.products).toBeGreaterThanOrEqual(1);
+  const gemv = await layersSelfTest(context.gpu, { ...options, plans: 'first', kernels: ['gemv'] });
+  expect(gemv.layers[0]).toMatchObject({ products: 1, kernels: 1, failures: [] });
+  expect(gemv.layers[0]!.worstPlan).toMatch(/^m 3: gemv\.nvfp4/);
+});
+
 test('finds a product that is wrong in one element', async () => {
   const report = await layersSelfTest(tampered(context.gpu), {
     layers: small,
