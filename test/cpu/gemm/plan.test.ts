@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { parseBenchFile } from '../../../bench/schema.js';
 import { refusal } from '../../../src/gemm/kernels/index.js';
-import { replan } from '../../../src/gemm/plan.js';
+import { candidatePlans, replan } from '../../../src/gemm/plan.js';
 import { resolveProblem } from '../../../src/gemm/problem.js';
 import {
   type Caps,
@@ -316,6 +316,29 @@ describe('planGemm', () => {
       const asked = () => planWith(kernel, { ...constants, SPLIT_K: 1 }, problem(4, 4096, 4096), matrices);
       expect(asked).toThrow(UnsupportedError);
       expect(asked).toThrow(message);
+    });
+
+    test('plans keep to kernels that have been timed, tuners try others too', () => {
+      const caps: Caps = { ...matrices, tiers: ['base', 'subgroups', 'dp4a', 'f16', 'f16-products'] };
+      for (const cores of [4, 16, 132]) {
+        for (const maxComputeWorkgroupStorageSize of [16384, 49152]) {
+          const limits = { ...caps.limits, maxComputeWorkgroupStorageSize };
+          for (const [n, k] of [
+            [4096, 4096],
+            [2880, 2880],
+            [1024, 16384],
+            [700, 320],
+            [100, 64],
+          ] as const) {
+            for (const m of [1, 16, 32, 64, 100, 128, 300, 700, 1024, 4096, 8192]) {
+              const plan = planGemm({ ...problem(m, n, k), x: 'f16' }, { ...caps, cores, limits });
+              expect(plan.kernel, `${m} x ${n} x ${k}`).not.toBe('gemm_tiled_f16');
+            }
+          }
+        }
+      }
+      const candidates = candidatePlans(problem(512, 4096, 4096), caps);
+      expect(candidates.map(({ kernel }) => kernel)).toContain('gemm_tiled_f16');
     });
 
     test('a plan made before is made for the problem at hand, or refused', () => {
