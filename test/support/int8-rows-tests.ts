@@ -288,18 +288,10 @@ export function testInt8Rows(id: 'gemm_subgroup_matrix_i8' | 'gemm_dp4a_rows'): 
     return [...reference.y].map((value, i) => value + (c.y?.[i] ?? 0));
   }
 
-  test('integers and weights within three octaves give exact sums, in every tile', async () => {
+  test('integers and weights within three octaves give exact sums, in every variant', async () => {
     const [m, k] = [35, 416];
     const random = new Random(4);
-    const all = variants();
-    // lavapipe compiles one for up to ten seconds: there every tile and every number of parts, but not each with each.
-    const isSample = adapterId() === 'lavapipe' && !isSweep && all.length > 5;
-    const tried = isSample ? [0, 1, 2, 3, 4].map((i) => all[(5 * i) % all.length]!) : all;
-    for (const name of ['TILE_M', 'FRAGMENTS_M', 'SPLIT_K']) {
-      const valuesIn = (list: readonly KernelConstants[]) => [...new Set(list.map((c) => c[name]))].sort();
-      expect(valuesIn(tried), name).toEqual(valuesIn(all));
-    }
-    for (const [i, constants] of tried.entries()) {
+    for (const [i, constants] of variants().entries()) {
       // Rows of y that are whole vec4s, and others.
       const n = i % 2 ? 41 : 44;
       const c = exactCase(m, n, k);
