@@ -58,9 +58,7 @@ function limited(
   replaced: Partial<GPUDevice> = {},
 ): Gpu {
   const { device } = gpu;
-  const lowered = new Proxy(device.limits, {
-    get: (target, key) => limits[key as keyof GPUSupportedLimits] ?? Reflect.get(target, key, target),
-  });
+  const lowered = standIn(device.limits, limits);
   const masked = gpuFromDevice(
     standIn(device, { limits: lowered, ...replaced }),
     gpu.adapterInfo as unknown as GPUAdapterInfo,
