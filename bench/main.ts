@@ -36,6 +36,7 @@ interface Options {
   backend?: string;
   adapter?: string;
   experimental?: boolean;
+  enable?: string[];
   developerFeatures?: boolean;
   software?: boolean;
   output?: string;
@@ -93,6 +94,7 @@ const program = new Command('bench')
   .option('--backend <name>', "Dawn's backend: vulkan, metal, d3d12")
   .option('--adapter <name>', 'part of the name of the adapter to use')
   .option('--experimental', 'enable what stock browsers do not: subgroup matrices, and f16 on NVIDIA')
+  .option('--enable <toggles>', "in Node: further toggles of Dawn's: vulkan_enable_f16_on_nvidia", list)
   .option('--developer-features', 'in Chromium: exact timestamps')
   .option('--software', 'in Chromium: its software adapter instead of the GPU')
   .option('--output <file>', 'results as JSON (default: bench/results/[local/]<adapter>-<host>.json)')
@@ -204,9 +206,9 @@ async function measure(o: Options): Promise<BenchFile> {
     if (o.host === 'node') process.exit(130);
   };
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
-  const { backend, adapter, experimental, developerFeatures, software } = o;
+  const { backend, adapter, experimental, enable, developerFeatures, software } = o;
   try {
-    if (o.host === 'node') await runOnNode({ backend, adapter, experimental }, runOptions, tell);
+    if (o.host === 'node') await runOnNode({ backend, adapter, experimental, enable }, runOptions, tell);
     else await runInChromium({ experimental, developerFeatures, software }, runOptions, tell);
   } catch (error) {
     // What was measured before a device is lost, say, is kept.

@@ -7,7 +7,7 @@ import type { Environment } from './schema.js';
 
 declare const __COMMIT__: string;
 
-export type NodeHostOptions = Pick<DawnOptions, 'backend' | 'adapter' | 'experimental'>;
+export type NodeHostOptions = Pick<DawnOptions, 'backend' | 'adapter' | 'experimental' | 'enable'>;
 
 export async function runOnNode(
   host: NodeHostOptions,
@@ -27,6 +27,7 @@ export async function runOnNode(
     flags: [
       ...(host.backend ? [`backend=${host.backend}`] : []),
       ...(experimental ? ['enable allow_unsafe_apis', 'enable vulkan_enable_f16_on_nvidia'] : []),
+      ...(host.enable ?? []).map((toggle) => `enable ${toggle}`),
       'disable timestamp_quantization',
     ],
     tiers: (await gpu.usableCaps()).tiers,
