@@ -54,6 +54,8 @@ export interface GemmCommandOptions extends GpuOptions {
   /** Types of x and y in their buffers; f32 by default. */
   x?: 'f32' | 'f16';
   y?: 'f32' | 'f16';
+  /** Of float activations in products; f16 by default. */
+  precision?: 'f32' | 'f16';
   seed: number;
   /** True, or the file that keeps the measurements. */
   tune?: boolean | string;
@@ -115,8 +117,8 @@ export async function gemm(options: GemmCommandOptions): Promise<void> {
     const sqnrWeights = errorMetrics(matrix.values, dequantize(q)).sqnr;
     for (const m of options.m) {
       for (const activations of options.activations ?? ['float']) {
-        const { x, y, seed } = options;
-        const product = { m, activations, x, y };
+        const { x, y, precision, seed } = options;
+        const product = { m, activations, x, y, precision };
         rows.push(await measure(gpu, matrix, q, recipe, product, sqnrWeights, seed, storage));
       }
     }
@@ -217,6 +219,7 @@ interface Product {
   activations?: Activations['kind'] | undefined;
   x?: 'f32' | 'f16' | undefined;
   y?: 'f32' | 'f16' | undefined;
+  precision?: 'f32' | 'f16' | undefined;
 }
 
 async function measure(
@@ -224,7 +227,7 @@ async function measure(
   matrix: FloatMatrix,
   q: QuantizedMatrix,
   recipe: Recipe,
-  { m, activations = 'float', x: xType = 'f32', y: yType = 'f32' }: Product,
+  { m, activations = 'float', x: xType = 'f32', y: yType = 'f32', precision = 'f16' }: Product,
   sqnrWeights: number,
   seed: number,
   storage: TuneStorage | undefined,
@@ -236,7 +239,7 @@ async function measure(
   const x = stored instanceof Uint16Array ? fromF16(stored) : stored;
   const [xBytes, yBytes] = [stored.byteLength, m * n * (yType === 'f16' ? 2 : 4)];
   const weights = await uploadCopies(gpu, q, m);
-  const options = { m, activations, x: xType, y: yType };
+  const options = { m, activations, x: xType, y: yType, precision };
   const plan = storage && (await tuneGemm(gpu, problemOf(weights[0]!, options), { storage }));
   const gemms = await Promise.all(weights.map((w) => createGemm(gpu, { ...options, weights: w, plan })));
   const gemm = gemms[0]!;

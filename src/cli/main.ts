@@ -98,6 +98,11 @@ onGpu(program.command('gemm'))
   )
   .addOption(new Option('--x <type>', 'of x in its buffer').choices(['f32', 'f16']).default('f32'))
   .addOption(new Option('--y <type>', 'of y in its buffer').choices(['f32', 'f16']).default('f32'))
+  .addOption(
+    new Option('--precision <type>', 'of float activations in products')
+      .choices(['f32', 'f16'])
+      .default('f16'),
+  )
   .option('--seed <integer>', 'of x, and of stochastic rounding', Number, 1)
   .option('--tune [file]', 'measure every kernel and take the fastest; measurements are kept in the file')
   .action(gemm);

@@ -27,7 +27,8 @@ export interface GemmProblem {
   readonly activations: Activations;
   /**
    * With float activations: the least precise type that x and w may be rounded to before they are multiplied. 'f16'
-   * keeps 11 bits of each (and the range of f32, as rows of x are scaled by powers of two); sums are f32 either way.
+   * keeps 11 bits of each (and the range of f32, as rows of x are scaled by powers of two). Sums are f32 either way, but
+   * for those of up to sixteen products in kernels on halves without matrices (`gemv_f16`, `gemm_tiled_f16`).
    */
   readonly precision: 'f32' | 'f16';
   /**
