@@ -1,13 +1,13 @@
-// x as f16 fragments of a subgroup matrix, f32 rows scaled by a power of two each.
+// x as f16 fragments of a subgroup matrix, rows scaled by a power of two each.
 //
 // x       f32 or f16[m, k], read by load_x4
 // halves  f16[rows / FRAGMENT_M, cols / FRAGMENT_K, FRAGMENT_M, FRAGMENT_K], eight to a vec4
 // scales  f32[rows]: what a row's halves have to be multiplied by
 // rows and cols are m and k filled up to whole tiles; what is past the edges is zero.
 //
-// A workgroup takes a row, a thread eight values at a time (row_values.wgsl). Where they are f32 it finds the largest
-// magnitude and writes x · 2^(14 - its exponent), so that the row's largest values are in [2^14, 2^15) and those 2^-28
-// times as large are still normal halves. f16 values (X_HALVES) stay as they are.
+// A workgroup takes a row, a thread eight values at a time (row_values.wgsl). Where they are to be SCALED it finds the
+// largest magnitude and writes x · 2^(EXPONENT - its exponent), so that the row's largest values are in
+// [2^EXPONENT, 2^(EXPONENT + 1)) and those 2^-(EXPONENT + 14) times as large are still normal halves.
 // Shared: 4 bytes. Features: subgroups; pack2x16float makes the halves.
 
 struct Conversion {
@@ -51,12 +51,12 @@ fn main(
   hold_row(row, thread);
   var factor = 1.0;
   var scale = 1.0;
-  if (!X_HALVES) {
-    // The factor and its inverse have to be normal numbers, so that rows below 2^-112 keep fewer bits. Inf and NaN stay
-    // what they are.
-    let exponent = clamp(largest_of_row() >> 23u, 15u, 254u);
-    factor = bitcast<f32>((268u - exponent) << 23u);
-    scale = bitcast<f32>((exponent - 14u) << 23u);
+  if (SCALED) {
+    // The factor and its inverse have to be normal numbers, so that rows below 2^(EXPONENT - 126) keep fewer bits. Inf and
+    // NaN stay what they are.
+    let exponent = clamp(largest_of_row() >> 23u, EXPONENT + 1u, 254u);
+    factor = bitcast<f32>((254u + EXPONENT - exponent) << 23u);
+    scale = bitcast<f32>((exponent - EXPONENT) << 23u);
   }
   if (thread == 0u) {
     scales[row] = scale;

@@ -1,3 +1,4 @@
+import { largestExponent } from '../operands/half-fragments.js';
 import { halfChunks, MODULES } from '../shaders.js';
 import { coreTime, type TimedShape } from './core-time.js';
 import { halfTileErrors } from './half-tiles.js';
@@ -40,12 +41,13 @@ export const gemmSubgroupMatrixDirect: Kernel = {
   coreTime: (c) => coreTime([SHAPE], c),
   workgroups: tileGrid,
   foldsX: false,
-  operand: (c) => ({
+  operand: (c, p) => ({
     kind: 'half-fragments',
     fragmentM: c.MMA_M!,
     fragmentK: c.MMA_K!,
     tileM: tileM(c),
     tileK: tileK(c),
+    exponent: largestExponent(p),
   }),
   bindings: ['x_scales', 'w_row_max'],
   modules: (_c, p) => [...halfChunks(p), MODULES.gemmSubgroupMatrixDirect],

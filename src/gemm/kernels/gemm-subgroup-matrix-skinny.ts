@@ -1,3 +1,4 @@
+import { largestExponent } from '../operands/half-fragments.js';
 import type { GemmProblem } from '../problem.js';
 import { halfChunks, MODULES } from '../shaders.js';
 import { type CoreTime, coreTime } from './core-time.js';
@@ -75,12 +76,13 @@ export const gemmSubgroupMatrixSkinny: Kernel = {
       WRITTEN: Math.ceil(turns / Math.ceil(turns / c.MOST_WRITTEN!)),
     };
   },
-  operand: (c) => ({
+  operand: (c, p) => ({
     kind: 'half-fragments',
     fragmentM: c.MMA_M!,
     fragmentK: c.MMA_K!,
     tileM: rows(c),
     tileK: 32,
+    exponent: largestExponent(p),
   }),
   modules: (_c, p) => [...halfChunks(p), MODULES.gemmSubgroupMatrixSkinny],
 };

@@ -1,3 +1,5 @@
+import type { OperandSpec } from '../operands/operand.js';
+import type { GemmProblem } from '../problem.js';
 import { int8Chunks, MODULES, TILE_MODULES } from '../shaders.js';
 import { type CoreTime, constantsOf, coreTime, type TimedShape } from './core-time.js';
 import { halfTileErrors, halfTileOperand, halfTiles } from './half-tiles.js';
@@ -80,6 +82,8 @@ function matrixKernel(elementBytes: 1 | 2, shapes: readonly TimedShape[]) {
 }
 
 const f16 = matrixKernel(2, F16_SHAPES);
+const f16Operand = (c: KernelConstants, p: GemmProblem): OperandSpec =>
+  p.x === 'f16' ? { kind: 'rows' } : halfTileOperand(tileM(c), tileK(c), 14);
 
 export const gemmSubgroupMatrix: Kernel = {
   ...f16,
@@ -87,8 +91,8 @@ export const gemmSubgroupMatrix: Kernel = {
   enables: ['f16', 'subgroups', 'chromium_experimental_subgroup_matrix'],
   activations: ['float'],
   precision: 'f16',
-  operand: (c, p) => halfTileOperand(p, tileM(c), tileK(c)),
-  modules: (_c, p) => [...halfTiles(p, TILE_MODULES.tileVec4), MODULES.gemmSubgroupMatrix],
+  operand: f16Operand,
+  modules: (c, p) => [...halfTiles(p, f16Operand(c, p), TILE_MODULES.tileVec4), MODULES.gemmSubgroupMatrix],
   errors: halfTileErrors,
 };
 

@@ -5,25 +5,30 @@ import type { GemmProblem } from '../problem.js';
 import { halfChunks, TILE_MODULES } from '../shaders.js';
 import type { ErrorModel, KernelConstants } from './kernel.js';
 
-/** Whether f16 kernels take x as it lies in its buffer. */
-export const takesHalfRows = ({ x, activations: { kind } }: GemmProblem) =>
-  x === 'f16' && (kind === 'float' || kind === 'int8');
-
-/** x in halves, as it is or tile by tile. */
-export const halfTileOperand = (p: GemmProblem, tileM: number, tileK: number): OperandSpec =>
-  takesHalfRows(p)
-    ? { kind: 'rows' }
-    : { kind: 'half-fragments', fragmentM: tileM, fragmentK: tileK, tileM, tileK };
+/** x in halves tile by tile, its rows scaled to an exponent. */
+export const halfTileOperand = (tileM: number, tileK: number, exponent: number): OperandSpec => ({
+  kind: 'half-fragments',
+  fragmentM: tileM,
+  fragmentK: tileK,
+  tileM,
+  tileK,
+  exponent,
+});
 
 /** How tiles of x and w are brought and decoded, into memory that a kernel or a module of its own declares. */
-export const halfTiles = (p: GemmProblem, ...memory: ShaderModuleText[]): readonly ShaderModuleText[] => [
+export const halfTiles = (
+  p: GemmProblem,
+  { kind }: OperandSpec,
+  ...memory: ShaderModuleText[]
+): readonly ShaderModuleText[] => [
   ...halfChunks(p),
-  takesHalfRows(p) ? TILE_MODULES.xTilesRows : TILE_MODULES.xTiles,
+  kind === 'rows' ? TILE_MODULES.xTilesRows : TILE_MODULES.xTiles,
   ...memory,
   TILE_MODULES.f16,
   TILE_MODULES.fill,
 ];
 
+/** For sums in f32, of x that is scaled to an exponent of fourteen. */
 export const halfTileErrors = (_c: KernelConstants, p: GemmProblem): ErrorModel => ({
   roundings: p.k + 8,
   // x to f16, and with macro factors w as well (shaders/formats/mxfp4_halves_mbs.wgsl).

@@ -5,7 +5,7 @@ import { HALF_FRAGMENTS, X_MODULES } from '../shaders.js';
 import type { Operand } from './operand.js';
 import { compileStage, roundUp, rowThreads, StagedOperand } from './stage.js';
 
-/** x as f16 fragments of a subgroup matrix; see shaders/operands/half_fragments.wgsl. */
+/** x as f16 fragments of a subgroup matrix, or of a tile; see shaders/operands/half_fragments.wgsl. */
 export interface HalfFragmentsSpec {
   readonly kind: 'half-fragments';
   /** Rows and columns of a fragment. */
@@ -14,7 +14,12 @@ export interface HalfFragmentsSpec {
   /** What m and k are filled up to with zeros. */
   readonly tileM: number;
   readonly tileK: number;
+  /** Rows are scaled so that their largest are in [2^exponent, 2^(exponent + 1)); undefined where they stay as they are. */
+  readonly exponent: number | undefined;
 }
+
+/** What leaves most room below, for sums in f32. f16 x is left as it is. */
+export const largestExponent = ({ x }: GemmProblem): number | undefined => (x === 'f32' ? 14 : undefined);
 
 export async function createHalfFragments(
   gpu: Gpu,
@@ -22,16 +27,19 @@ export async function createHalfFragments(
   { m, k, x }: GemmProblem,
 ): Promise<Operand> {
   const { device } = gpu;
+  const { exponent } = spec;
   const rows = roundUp(m, spec.tileM);
   const cols = roundUp(k, spec.tileK);
+  const scaled = exponent === undefined ? '' : `.e${exponent}`;
   const pipeline = await compileStage(gpu, {
-    label: `half_fragments.${x}.${spec.fragmentM}x${spec.fragmentK}`,
+    label: `half_fragments.${x}.${spec.fragmentM}x${spec.fragmentK}${scaled}`,
     enables: ['subgroups'],
     constants: {
       ...rowThreads(gpu, cols),
       FRAGMENT_M: spec.fragmentM,
       FRAGMENT_K: spec.fragmentK,
-      X_HALVES: x === 'f16',
+      SCALED: exponent !== undefined,
+      EXPONENT: exponent ?? 0,
     },
     modules: [X_MODULES[x], ...HALF_FRAGMENTS],
   });
