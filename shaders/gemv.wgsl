@@ -31,6 +31,9 @@
 // With MBS, scales added to the exponent of 1/f instead of multiplied: 38.6 for 39.0 at 28672 × 8192, but 10.9 for 10.7 at m = 4.
 // Lost: loops over k with a bound from the problem, about a tenth slower; codes asked for before x; eight rows of x at a
 // time, 18.0 at m = 8; all of x at once at m = 4, 12.3; 512 threads, 6.9 and 43; 64 threads, 11 and 39.
+// Where n is small, halves, 1024 × 4096, 1024 × 8192, 1024 × 16384, 2048 × 5120: eight rows 4.4, 6.4, 9.8, 7.5 (sixteen 4.7,
+// 6.8, 11.0, 7.2), with 512 threads and 256 chunks of x 4.4, 5.5, 8.4, 6.4 (sixteen rows 4.6, 6.1, 10.0, 6.1); k in four
+// parts, sixteen rows 7.5, 7.7, 8.9, 9.7. 512 threads at 4096 × 4096 6.9 with sixteen rows, 8.2 with eight.
 // At m = 4 18 shapes of workgroups, slabs, halves and f32 take 10.0 to 20. With 1, 2, 4 and 8 rows of x it takes 6.9, 8.1, 10.0
 // and 15.4 in f32: 1.0 to 1.3 a row, where the multiply-adds of one take 0.57 at the ceiling.
 

@@ -2,7 +2,7 @@ import { floatCodes, MODULES, X_MODULES, xRows } from '../shaders.js';
 import { type CoreTime, constantsOf, coreTime, type TimedShape } from './core-time.js';
 import type { Kernel, KernelConstants } from './kernel.js';
 
-/** Rows of x, threads, rows of w a thread, chunks of x in workgroup memory, chunks of w on their way; its time. */
+/** Rows of x, threads, rows of w a thread, chunks of x in workgroup memory, chunks of w on their way; its time; parts of k. */
 const shape = (
   [X_ROWS, THREADS, ROWS, SLAB, DEPTH]: readonly [
     xRows: number,
@@ -12,12 +12,17 @@ const shape = (
     depth: number,
   ],
   time: CoreTime,
-): TimedShape => ({ constants: { THREADS, ROWS, X_ROWS, SLAB, DEPTH, SPLIT_K: 1 }, time });
+  SPLIT_K = 1,
+): TimedShape => ({ constants: { THREADS, ROWS, X_ROWS, SLAB, DEPTH, SPLIT_K }, time });
 
+/** Where n is small, a thread takes one row of w, or k is cut among more threads or workgroups. */
 const SHAPES = [
   shape([1, 256, 2, 64, 1], [2, 0.3, 0.49, 0.71]),
   shape([1, 256, 2, 128, 1], [2, 0.21, 0.51, 0.82]),
-  shape([1, 256, 2, 128, 4], [2, 0.28, 0.44, 0.83]),
+  shape([1, 256, 1, 128, 2], [2, 0.44, 0.3, 0.4]),
+  shape([1, 256, 1, 128, 4], [2, 0.46, 0.23, 0.41]),
+  shape([1, 512, 1, 256, 2], [2, 1, 0.13, 0.5]),
+  shape([1, 256, 2, 128, 4], [2, 2.3, 0.2, 0.7], 4),
   shape([1, 256, 4, 64, 1], [2, 0.6, 0.79, 1.36]),
   shape([2, 256, 2, 32, 1], [3, 0.25, 0.61, 1.62]),
   shape([2, 256, 4, 32, 1], [2, 0.36, 1.11, 2.01]),
@@ -91,7 +96,10 @@ export const gemv: Kernel = {
 /** As above; half a chunk of x of a row is what a thread brings at a time. */
 const F16_SHAPES = [
   shape([1, 256, 2, 128, 2], [2, 0.25, 0.36, 0.59]),
-  shape([1, 256, 2, 128, 4], [2, 0.2, 0.36, 0.61]),
+  shape([1, 256, 1, 128, 4], [4, 0.16, 0.29, 0.79]),
+  shape([1, 512, 1, 256, 2], [2, 0.65, 0.19, 0.4]),
+  shape([1, 512, 2, 256, 2], [4, 1, 0.2, 1.35]),
+  shape([1, 256, 2, 128, 4], [2, 1.56, 0.2, 0.7], 4),
   shape([1, 128, 4, 64, 2], [4, 0.31, 0.87, 2.35]),
   shape([2, 256, 2, 64, 2], [3, 1.1, 0.5, 1.38]),
   shape([4, 256, 2, 32, 1], [2, 0.19, 0.95, 1.57]),
