@@ -10,7 +10,7 @@ import { selftest } from '../../src/cli/selftest.js';
 import type { LayersSelfTestReport } from '../../src/gemm/layers-selftest.js';
 import { useGpu } from '../support/gpu.js';
 
-const context = useGpu({ leftTo: 'lavapipe', what: 'the command line' });
+const context = useGpu({ leftTo: 'lavapipe', what: 'the command line', narrow: true });
 const model = resolve(import.meta.dirname, '../../../shared/models/dictionary-lm');
 
 let printed: string[] = [];

@@ -22,7 +22,7 @@ import { adapterId, isSweep, useGpu } from '../support/gpu.js';
 import { multiplyOn } from '../support/multiply.js';
 import { Random } from '../support/random.js';
 
-const context = useGpu({ leftTo: 'lavapipe', what: 'variants of gemm_dp4a' });
+const context = useGpu({ leftTo: 'lavapipe', what: 'variants of gemm_dp4a', narrow: true });
 const kernel = KERNELS.gemm_dp4a;
 
 /** Variants that the device can run. SwiftShader takes long to compile large tiles, so there the smallest has to do. */

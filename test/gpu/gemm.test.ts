@@ -25,7 +25,7 @@ import { isSweep, useGpu } from '../support/gpu.js';
 import { Random } from '../support/random.js';
 import { submitPass } from '../support/submit-pass.js';
 
-const context = useGpu({ leftTo: 'lavapipe', what: 'the public way to multiply' });
+const context = useGpu({ leftTo: 'lavapipe', what: 'the public way to multiply', narrow: true });
 const random = new Random(2);
 
 function matrix(

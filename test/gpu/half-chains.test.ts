@@ -16,7 +16,7 @@ import { toHalf } from '../support/half.js';
 import { Random } from '../support/random.js';
 import { submitPass } from '../support/submit-pass.js';
 
-const context = useGpu({ leftTo: 'lavapipe', what: 'chains of halves' });
+const context = useGpu({ leftTo: 'lavapipe', what: 'chains of halves', narrow: true });
 const ID = 'gemm_tiled_f16';
 const TILE = { TILE_M: 16, TILE_N: 64, TILE_K: 32, THREAD_M: 4, CHAIN: 32, SPLIT_K: 1 };
 const [m, n, k] = [5, 3, 96];

@@ -20,7 +20,7 @@ import { openGpu, useGpu } from '../support/gpu.js';
 import { Random } from '../support/random.js';
 import { watchBuffers } from '../support/stand-in.js';
 
-const context = useGpu({ leftTo: 'lavapipe', what: 'what is left behind' });
+const context = useGpu({ leftTo: 'lavapipe', what: 'what is left behind', narrow: true });
 const random = new Random(12);
 const q = quantize(random.normals(64 * 96), { rows: 64, cols: 96, format: 'nvfp4' });
 const shader = (label: string) =>

@@ -14,7 +14,7 @@ import { adapterId, useGpu } from '../support/gpu.js';
 import { type LlamaF64, loadLlamaF64, quantizedLinear } from '../support/llama-f64.js';
 import { randomTokens, TINY, writeTinyLlama } from '../support/tiny-llama.js';
 
-const suite = useGpu({ leftTo: 'lavapipe', what: 'the sensitivity of a language model' });
+const suite = useGpu({ leftTo: 'lavapipe', what: 'the sensitivity of a language model', narrow: true });
 /** It takes minutes to compile the kernels that models of several formats need. */
 const isSlow = adapterId() === 'swiftshader';
 const [LENGTH, SEQUENCES] = [24, 3];

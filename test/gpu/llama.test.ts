@@ -44,7 +44,7 @@ import { fill, gaussian } from '../support/random-data.js';
 import { submitPass } from '../support/submit-pass.js';
 import { randomTokens, TINY, type TinyLlama, writeTinyLlama } from '../support/tiny-llama.js';
 
-const suite = useGpu({ leftTo: 'lavapipe', what: 'the language model' });
+const suite = useGpu({ leftTo: 'lavapipe', what: 'the language model', narrow: true });
 const dictionary = resolve(import.meta.dirname, '../../../shared/models/dictionary-lm');
 /** SwiftShader compiles each kernel anew for every pipeline: it does the first model only. */
 const isSlow = adapterId() === 'swiftshader';

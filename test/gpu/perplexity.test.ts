@@ -8,7 +8,7 @@ import { adapterId, useGpu } from '../support/gpu.js';
 import { loadLlamaF64, perplexity as perplexityF64, quantizedLinear } from '../support/llama-f64.js';
 import { randomTokens, TINY, type TinyLlama, writeTinyLlama } from '../support/tiny-llama.js';
 
-useGpu({ leftTo: 'lavapipe', what: 'the perplexity command' });
+useGpu({ leftTo: 'lavapipe', what: 'the perplexity command', narrow: true });
 const model: TinyLlama = { ...TINY, intermediate: 64 };
 // So few tokens that their kernels are quick to compile on the CPU.
 const length = 8;

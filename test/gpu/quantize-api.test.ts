@@ -16,7 +16,7 @@ import { useGpu } from '../support/gpu.js';
 import { DATA, fill, uniform } from '../support/random-data.js';
 import { submitPass } from '../support/submit-pass.js';
 
-const context = useGpu();
+const context = useGpu({ narrow: true });
 
 /** One of each chain of kernels. */
 const CHAINS: readonly Omit<QuantizeOptions, 'rows' | 'cols'>[] = [

@@ -7,7 +7,7 @@ import { type QuantizeCommandOptions, quantizeModel } from '../../src/cli/quanti
 import { useGpu } from '../support/gpu.js';
 import { smallModel, writeModel } from '../support/model-folder.js';
 
-useGpu({ leftTo: 'lavapipe', what: 'quantized models' });
+useGpu({ leftTo: 'lavapipe', what: 'quantized models', narrow: true });
 
 let folder: string;
 let model: string;

@@ -9,7 +9,7 @@ import { useGpu } from '../support/gpu.js';
 import { Random } from '../support/random.js';
 import { submitPass } from '../support/submit-pass.js';
 
-const context = useGpu();
+const context = useGpu({ narrow: true });
 const COUNT = 1 << 16;
 
 /** One u32 of `expression`, a function of a and b, for each pair. */

@@ -8,7 +8,7 @@ import { quantize } from '../../src/quantize/quantize.js';
 import { useGpu } from '../support/gpu.js';
 import { DATA, DATA_KINDS, type DataKind } from '../support/random-data.js';
 
-const context = useGpu();
+const context = useGpu({ narrow: true });
 
 /** The first bytes that differ, with where they are. */
 function differences(actual: QuantizedMatrix, expected: QuantizedMatrix): string[] {

@@ -11,7 +11,7 @@ import { quantizerTestValues } from '../../src/gemm/quantizer-test-values.js';
 import { type Gpu, InvalidArgumentError } from '../../src/index.js';
 import { adapterId, useGpu } from '../support/gpu.js';
 
-const context = useGpu();
+const context = useGpu({ narrow: true });
 
 /** A GPU that says it has no subgroups. */
 function withoutSubgroups(gpu: Gpu): Gpu {

@@ -14,7 +14,7 @@ import {
 import { adapterId, useGpu } from '../support/gpu.js';
 import { watchShaders } from '../support/stand-in.js';
 
-const context = useGpu({ leftTo: 'lavapipe', what: 'tuning' });
+const context = useGpu({ leftTo: 'lavapipe', what: 'tuning', narrow: true });
 // Kernels on f16 matrices take a software adapter minutes to compile in all variants; precision leaves them out there.
 const precision = adapterId() === 'lavapipe' ? 'f32' : 'f16';
 const problem: GemmProblemOptions = {

@@ -43,13 +43,25 @@ export interface UseGpuOptions {
   readonly leftTo?: 'swiftshader' | 'lavapipe';
   /** What the file's tests are of. */
   readonly what?: string;
+  /**
+   * That no kernel on matrices takes part in them: lavapipe then makes vectors of four instead of eight, and leaves optimizing
+   * out, which halves the time that it compiles, and offers no matrices. (With them the latter makes it longer.)
+   */
+  readonly narrow?: boolean;
 }
 
 /**
  * Opens a GPU before the file's tests and closes it after. Errors that reach the device without being caught fail the
  * test they happened in. Where there is no adapter, tests are skipped and say so, unless REQUIRE_GPU=1.
  */
-export function useGpu({ leftTo, what = 'these tests' }: UseGpuOptions = {}): { readonly gpu: Gpu } {
+export function useGpu({ leftTo, what = 'these tests', narrow = false }: UseGpuOptions = {}): {
+  readonly gpu: Gpu;
+} {
+  // Each file has a process of its own, and Mesa reads these when the first adapter is asked for.
+  if (narrow && adapterId() === 'lavapipe') {
+    process.env.LP_NATIVE_VECTOR_WIDTH ??= '128';
+    process.env.GALLIVM_PERF ??= 'nopt';
+  }
   const isLeft = leftTo !== undefined && isLeftTo(leftTo, what);
   let gpu: Gpu | undefined;
   let reason: unknown;

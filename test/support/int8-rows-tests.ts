@@ -25,7 +25,7 @@ import { smallTile } from './small-tile.js';
 
 /** Defines the tests of a kernel. */
 export function testInt8Rows(id: 'gemm_subgroup_matrix_i8' | 'gemm_dp4a_rows'): void {
-  const context = useGpu();
+  const context = useGpu({ narrow: id === 'gemm_dp4a_rows' });
   const kernel = KERNELS[id];
 
   beforeEach(({ skip }) => {
