@@ -32,7 +32,7 @@ export interface GemmOptions {
   activations?: ActivationOptions | undefined;
   /**
    * With float activations, the least precise type that x and w may be rounded to before they are multiplied: 'f16'
-   * (default) allows tensor cores, 'f32' keeps everything. Sums are f32.
+   * (default) allows tensor cores, 'f32' keeps everything. Sums are f32, but for those that `GemmProblem` tells of.
    */
   precision?: 'f32' | 'f16' | undefined;
   /** Overrides the choice of kernel; see `planGemm`. One that cannot compute the product is refused. */

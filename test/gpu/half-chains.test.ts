@@ -1,8 +1,7 @@
 /** gemm_tiled_f16 adds up sixteen products as halves: at the ends of what operands may be. */
 import { expect, test } from 'vitest';
 import { WEIGHT_FORMATS } from '../../src/gemm/problem.js';
-import { errorBound, problemReference } from '../../src/gemm/reference.js';
-import { createStorageBuffer, readBuffer } from '../../src/gpu/buffers.js';
+import { problemReference, worstError } from '../../src/gemm/reference.js';
 import {
   createGemm,
   KERNELS,
@@ -12,30 +11,23 @@ import {
   uploadWeights,
 } from '../../src/index.js';
 import { useGpu } from '../support/gpu.js';
-import { toHalf } from '../support/half.js';
+import { multiplyOn } from '../support/multiply.js';
 import { Random } from '../support/random.js';
-import { submitPass } from '../support/submit-pass.js';
+import { smallTile } from '../support/small-tile.js';
 
 const context = useGpu({ leftTo: 'lavapipe', what: 'chains of halves', narrow: true });
 const ID = 'gemm_tiled_f16';
-const TILE = { TILE_M: 16, TILE_N: 64, TILE_K: 32, THREAD_M: 4, CHAIN: 32, SPLIT_K: 1 };
+const TILE = smallTile(ID, { CHAIN: 32, SPLIT_K: 1 });
 const [m, n, k] = [5, 3, 96];
 
 /** y of x, in f16 or f32, and weights of the given codes and scale bytes. */
 async function multiply(q: QuantizedMatrix, values: Float32Array, type: 'f16' | 'f32') {
   const { gpu } = context;
-  const { device } = gpu;
   using weights = await uploadWeights(gpu, q);
   const problem = problemOf(weights, { m, x: type });
   const plan = planWith(ID, TILE, problem, gpu.caps);
   using gemm = await createGemm(gpu, { m, weights, x: type, plan });
-  const buffers = {
-    x: createStorageBuffer(device, 'x', type === 'f16' ? toHalf(values) : values),
-    y: createStorageBuffer(device, 'y', m * n * 4),
-  };
-  submitPass(device, (pass) => gemm.encode(pass, buffers));
-  const y = new Float32Array(await readBuffer(device, buffers.y)).subarray(0, m * n);
-  for (const buffer of Object.values(buffers)) buffer.destroy();
+  const y = await multiplyOn(gpu, gemm, { x: values });
   return { y, reference: problemReference(values, q, problem), errors: KERNELS[ID].errors(TILE, problem) };
 }
 
@@ -91,10 +83,7 @@ test.for(formats)('%s: blocks and x of all sizes in a row', async ([, format], {
   );
   const x = random.normals(m * k).map((value) => Math.fround(value * 2 ** -random.integer(0, 16)));
   const { y, reference, errors } = await multiply(q, x, 'f32');
-  let worst = 0;
-  for (const [i, value] of y.entries()) {
-    worst = Math.max(worst, Math.abs(value - reference.y[i]!) / errorBound(reference, i, errors));
-  }
+  const worst = worstError(y, reference, errors);
   expect(worst).toBeGreaterThan(0.005);
   expect(worst).toBeLessThanOrEqual(1);
 });

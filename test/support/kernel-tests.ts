@@ -64,7 +64,7 @@ export function testKernels({ matrices }: { matrices: boolean }): { readonly gpu
         return;
       }
       // Where compiling takes long, all variants for one format, and all formats for one variant.
-      const many = kernel.id.includes('matrix') || able.length > 9;
+      const many = matrices || able.length > 9;
       const slow = !thorough || (adapterId() === 'lavapipe' && many);
       const every = thorough && (!slow || format === 'mxfp4-mbs128');
       for (const constants of every ? able : able.slice(0, 1)) {

@@ -1,4 +1,3 @@
-import type { OperandSpec } from '../operands/operand.js';
 import type { GemmProblem } from '../problem.js';
 import { int8Chunks, MODULES, TILE_MODULES } from '../shaders.js';
 import { type CoreTime, constantsOf, coreTime, type TimedShape } from './core-time.js';
@@ -82,8 +81,7 @@ function matrixKernel(elementBytes: 1 | 2, shapes: readonly TimedShape[]) {
 }
 
 const f16 = matrixKernel(2, F16_SHAPES);
-const f16Operand = (c: KernelConstants, p: GemmProblem): OperandSpec =>
-  p.x === 'f16' ? { kind: 'rows' } : halfTileOperand(tileM(c), tileK(c), 14);
+const f16Operand = (c: KernelConstants, p: GemmProblem) => halfTileOperand(p, tileM(c), tileK(c));
 
 export const gemmSubgroupMatrix: Kernel = {
   ...f16,

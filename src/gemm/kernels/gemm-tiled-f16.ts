@@ -2,7 +2,7 @@ import type { OperandSpec } from '../operands/operand.js';
 import type { GemmProblem } from '../problem.js';
 import { MODULES } from '../shaders.js';
 import { type CoreTime, constantsOf, coreTime, type TimedShape } from './core-time.js';
-import { halfTileErrors, halfTileOperand, halfTiles } from './half-tiles.js';
+import { halfTileErrors, halfTileOperand, halfTiles, scaledTiles } from './half-tiles.js';
 import type { Kernel, KernelConstants } from './kernel.js';
 import { splitShapes } from './matrix-variants.js';
 
@@ -34,10 +34,8 @@ const wLoads = (c: KernelConstants) => (c.TILE_N! * c.TILE_K!) / 32 / threads(c)
  * Sixteen products are added up as halves: of x below 2^7 with weights up to 12 (MXFP4) or 21 (NVFP4), so that sums stay
  * below 2^16. f16 x may be larger, and is left as it is only where sums are f32.
  */
-const operand = ({ CHAIN, TILE_M, TILE_K }: KernelConstants, { x }: GemmProblem): OperandSpec => {
-  if (CHAIN === 1 && x === 'f16') return { kind: 'rows' };
-  return halfTileOperand(TILE_M!, TILE_K!, CHAIN === 1 ? 14 : 6);
-};
+const operand = ({ CHAIN, TILE_M, TILE_K }: KernelConstants, p: GemmProblem): OperandSpec =>
+  CHAIN === 1 ? halfTileOperand(p, TILE_M!, TILE_K!) : scaledTiles(TILE_M!, TILE_K!, 6);
 
 export const gemmTiledF16: Kernel = {
   id: 'gemm_tiled_f16',

@@ -1,12 +1,13 @@
 /** What kernels with tiles of halves in workgroup memory have in common. */
 import type { ShaderModuleText } from '../../gpu/shader.js';
+import { largestExponent } from '../operands/half-fragments.js';
 import type { OperandSpec } from '../operands/operand.js';
 import type { GemmProblem } from '../problem.js';
 import { halfChunks, TILE_MODULES } from '../shaders.js';
 import type { ErrorModel, KernelConstants } from './kernel.js';
 
 /** x in halves tile by tile, its rows scaled to an exponent. */
-export const halfTileOperand = (tileM: number, tileK: number, exponent: number): OperandSpec => ({
+export const scaledTiles = (tileM: number, tileK: number, exponent: number): OperandSpec => ({
   kind: 'half-fragments',
   fragmentM: tileM,
   fragmentK: tileK,
@@ -14,6 +15,12 @@ export const halfTileOperand = (tileM: number, tileK: number, exponent: number):
   tileK,
   exponent,
 });
+
+/** Likewise for sums in f32, or x as it is where it is f16. */
+export const halfTileOperand = (p: GemmProblem, tileM: number, tileK: number): OperandSpec => {
+  const exponent = largestExponent(p);
+  return exponent === undefined ? { kind: 'rows' } : scaledTiles(tileM, tileK, exponent);
+};
 
 /** How tiles of x and w are brought and decoded, into memory that a kernel or a module of its own declares. */
 export const halfTiles = (
@@ -28,7 +35,7 @@ export const halfTiles = (
   TILE_MODULES.fill,
 ];
 
-/** For sums in f32, of x that is scaled to an exponent of fourteen. */
+/** For sums in f32, of x as `halfTileOperand` brings it. */
 export const halfTileErrors = (_c: KernelConstants, p: GemmProblem): ErrorModel => ({
   roundings: p.k + 8,
   // x to f16, and with macro factors w as well (shaders/formats/mxfp4_halves_mbs.wgsl).
